@@ -1,0 +1,101 @@
+"""The checks on several Pythons: ``nox -l`` lists them. ``make test`` runs those of one Python, faster."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10"
+nox.options.sessions = ["lint", "imports", "types", "tests", "docs", "wheel"]
+nox.options.error_on_missing_interpreters = True
+
+PYTHONS = ["3.9", "3.11", "3.13"]
+LOCKED = "requirements/dev.txt"
+GROUPS = nox.project.load_toml("pyproject.toml")
+
+
+def _find_pyenv_pythons() -> None:
+    """Put pyenv's interpreters on the PATH where `PYTHONS` are not there under their own names.
+
+    pyenv's shims have the names too, but refuse to run a version that is not switched on.
+    """
+    roots = [Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()]
+    roots += [Path(entry).parent for entry in os.environ["PATH"].split(os.pathsep) if entry.endswith("/shims")]
+    for version in PYTHONS:
+        known = shutil.which(f"python{version}")
+        if known is not None and "/shims/" not in known:
+            continue
+        for root in roots:
+            found = sorted(root.glob(f"versions/{version}.*/bin/python{version}"), key=_numbers)
+            if found:
+                os.environ["PATH"] = f"{found[-1].parent}{os.pathsep}{os.environ['PATH']}"
+                break
+
+
+def _numbers(path: Path) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", path.parts[-3])]
+
+
+_find_pyenv_pythons()
+
+
+def _install(session: nox.Session, *groups: str) -> None:
+    """PiCaS from the checkout and these dependency groups, in the versions of the lock file."""
+    wanted = [name for group in groups for name in nox.project.dependency_groups(GROUPS, group)]
+    session.install("--constraint", LOCKED, "--editable", ".", *wanted)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """All the tests; what follows ``--`` goes to pytest."""
+    _install(session, "test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style."""
+    _install(session, "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session(python=["3.9", "3.13"])
+def types(session: nox.Session) -> None:
+    """Types: with the last mypy that knows Python 3.9, and with the current one."""
+    _install(session, "dev")
+    session.run("mypy", "--python-version", str(session.python))
+
+
+@nox.session(python="3.13")
+def imports(session: nox.Session) -> None:
+    """Who may import whom, see .importlinter."""
+    _install(session, "lint")
+    session.run("lint-imports")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, into site/; a broken link is an error."""
+    _install(session, "docs")
+    session.run("mkdocs", "build", "--strict", "--site-dir", "site")
+
+
+@nox.session(python=PYTHONS)
+def wheel(session: nox.Session) -> None:
+    """The built wheel in an empty environment runs the demo."""
+    session.install("--constraint", LOCKED, "build", "editables", "hatchling")
+    session.run("scripts/wheel-demo.sh", external=True)
+
+
+@nox.session(default=False)
+def benchmarks(session: nox.Session) -> None:
+    """The tables of benchmarks/, compared with other programs; what follows ``--`` chooses programs."""
+    _install(session, "test")
+    programs = session.posargs or sorted(str(path) for path in Path("benchmarks").glob("bench_*.py"))
+    for program in programs:
+        session.run("python", program)
