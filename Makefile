@@ -73,7 +73,7 @@ pytest: env
 	$(BIN)/pytest $(ARGS)
 
 bench: env
-	for program in benchmarks/bench_*.py; do $(BIN)/python "$$program" || exit 1; done
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lock: env
 	$(BIN)/uv lock

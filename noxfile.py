@@ -24,7 +24,9 @@ def _find_pyenv_pythons() -> None:
     pyenv's shims have the names too, but refuse to run a version that is not switched on.
     """
     roots = [Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()]
-    roots += [Path(entry).parent for entry in os.environ["PATH"].split(os.pathsep) if entry.endswith("/shims")]
+    roots += [
+        Path(entry).parent for entry in os.environ["PATH"].split(os.pathsep) if entry.endswith("/shims")
+    ]
     for version in PYTHONS:
         known = shutil.which(f"python{version}")
         if known is not None and "/shims/" not in known:
@@ -94,8 +96,6 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def benchmarks(session: nox.Session) -> None:
-    """The tables of benchmarks/, compared with other programs; what follows ``--`` chooses programs."""
+    """The tables of benchmarks/, compared with other programs; what follows ``--`` chooses among them."""
     _install(session, "test")
-    programs = session.posargs or sorted(str(path) for path in Path("benchmarks").glob("bench_*.py"))
-    for program in programs:
-        session.run("python", program)
+    session.run("python", "-m", "benchmarks", *session.posargs)
