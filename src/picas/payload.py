@@ -1,0 +1,84 @@
+"""What is to be attached to a token: bytes in memory or stretches of files, read piece by piece."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Union
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CHUNK_BYTES = 1 << 20
+"""How much of a file is in memory at a time."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """``length`` bytes of a file from ``offset``."""
+
+    path: Path
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A file to be attached: its name, its content type and where its bytes are."""
+
+    name: str
+    content_type: str
+    parts: tuple[Union[bytes, Stretch], ...]
+
+    @property
+    def length(self) -> int:
+        """Size in bytes."""
+        return sum(len(part) if isinstance(part, bytes) else part.length for part in self.parts)
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes in pieces of at most `CHUNK_BYTES`.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        for part in self.parts:
+            if isinstance(part, bytes):
+                for start in range(0, len(part), CHUNK_BYTES):
+                    yield part[start : start + CHUNK_BYTES]
+            else:
+                yield from _read(part)
+
+    def read(self) -> bytes:
+        """All of it at once; for payloads that are known to be small."""
+        return b"".join(self.chunks())
+
+
+def file_payload(name: str, content_type: str, path: Path) -> Payload:
+    """The whole of a file, as long as it is now."""
+    size = os.stat(path).st_size
+    return Payload(name, content_type, (Stretch(path, 0, size),) if size else ())
+
+
+def capped_log(name: str, path: Path, cap: int) -> Payload:
+    """A log file; of one longer than ``cap`` bytes the head and the tail, with a note between them."""
+    size = os.stat(path).st_size
+    if size <= cap:
+        return file_payload(name, "text/plain", path)
+    head = cap // 2
+    tail = cap - head
+    note = f"\n[picas: {size - cap} bytes left out here; the log had {size}, the cap is {cap}]\n"
+    parts = (Stretch(path, 0, head), note.encode(), Stretch(path, size - tail, tail))
+    return Payload(name, "text/plain", parts)
+
+
+def _read(part: Stretch) -> Iterator[bytes]:
+    with open(part.path, "rb") as file:
+        file.seek(part.offset)
+        left = part.length
+        while left > 0:
+            data = file.read(min(left, CHUNK_BYTES))
+            if not data:  # the file was cut meanwhile: what is there is what there is
+                return
+            left -= len(data)
+            yield data

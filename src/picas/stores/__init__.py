@@ -1,0 +1,33 @@
+"""The places that keep tokens: one module each, all behind the protocol in `picas.stores.base`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from picas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from picas.stores.base import Store
+
+_FORMS = "A pool is sqlite:///relative.db, sqlite:////absolute/path.db, or http(s)://host:port/database."
+
+
+def open_store(url: str) -> Store:
+    """The store that a URL names: ``sqlite:///PATH``, relative to the working directory unless PATH begins with ``/``.
+
+    Raises:
+        ConfigError: the URL names no kind of store that there is.
+        PoolRefused, PoolUnavailable: the store cannot be opened.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        raise ConfigError(f"'{url}' is not the address of a pool", _FORMS)
+    if scheme == "sqlite":
+        if not rest.startswith("/") or rest == "/":
+            raise ConfigError(f"'{url}' does not name a file", _FORMS)
+        from picas.stores.sqlite import SqliteStore  # noqa: PLC0415 - only the store that is used is loaded
+
+        return SqliteStore(Path(unquote(rest[1:])).absolute())
+    raise ConfigError(f"there is no kind of pool called '{scheme}'", _FORMS)

@@ -1,0 +1,137 @@
+"""What a store is: the protocol that every pool back-end keeps, and what it guarantees.
+
+A store keeps documents and knows nothing of what they mean: it is handed pure functions and new versions
+of tokens (see `picas.tokens`) and makes them durable, one compare-and-set at a time. The tests that
+every store passes are published in `picas.testing`.
+
+Guarantees:
+
+- **Claims are exclusive.** Of any number of processes that claim at the same time, a token goes to one.
+- **Writes are compare-and-set.** `replace` and `delete` act only on the version that was read
+  (``token.rev``); on any other they leave the store as it is and say so.
+- **A write is whole.** A document, its new attachments and its renamed attachments become visible
+  together or not at all, and what was answered as written survives the death of the process and,
+  for finished work, of the machine.
+- **Nothing is cut.** A document is kept byte for byte as JSON or refused with `TokenTooLarge`.
+- **Threads.** One store object may be used by several threads of one process. After a fork the child
+  opens its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Callable, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from picas.payload import Payload
+    from picas.selection import Selection
+    from picas.tokens import State, Token
+
+ORDERS = ("priority", "oldest", "newest")
+"""In which order todo tokens are claimed: highest priority first and the oldest among equals, or by age alone."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One write: the new version of a token, which replaces the version named by ``token.rev``.
+
+    Attributes:
+        attach: files to attach; a name that is there already is replaced.
+        rename: old name → new name of attachments that are there, done before ``attach``; a name that is
+            not there is passed over.
+    """
+
+    token: Token
+    attach: tuple[Payload, ...] = ()
+    rename: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What happened lately, for rates: ``finished`` tokens in the last ``seconds`` before ``now``.
+
+    Attributes:
+        wall: the mean wall time in seconds of those of them that tell it; None if none does.
+    """
+
+    now: float
+    seconds: float
+    finished: int
+    wall: float | None
+
+
+class Store(Protocol):
+    """A place that keeps tokens. All times are Unix seconds by the store's own clock (`now`).
+
+    Every method may raise `PoolUnavailable` (try again later) and `PoolRefused` (do not).
+    """
+
+    url: str
+    """How to open the same store again, without secrets."""
+
+    def now(self) -> float:
+        """The time by the store's clock."""
+
+    def insert(self, tokens: Sequence[Token]) -> list[Token | None]:
+        """Add new tokens, all in one step; None for each whose id or push key is there already.
+
+        Raises:
+            TokenTooLarge: a document is over the limit; then none of them is added.
+        """
+
+    def known_push_keys(self, keys: Collection[str]) -> set[str]:
+        """Those of the push keys that tokens in the store carry."""
+
+    def reserve_numbers(self, prefix: str, count: int) -> int:
+        """The first of ``count`` numbers that continue after the highest ``<prefix><number>`` there is.
+
+        Two callers never get the same number.
+        """
+
+    def fetch(self, ids: Sequence[str]) -> list[Token | None]:
+        """The tokens of these ids with their attachments' names, None for each that is not there."""
+
+    def claim(
+        self, take: Callable[[Token], Token], limit: int, where: Selection | None, order: str
+    ) -> list[Token]:
+        """Claim up to ``limit`` todo tokens that fit: write ``take(token)`` of each, exclusively.
+
+        An empty list means that at this moment nothing fits.
+        """
+
+    def replace(self, changes: Sequence[Change]) -> list[Token | None]:
+        """Write new versions; None for each token that changed or went away since it was read.
+
+        Raises:
+            TokenTooLarge: a document is over the limit; then none of them is written.
+        """
+
+    def delete(self, tokens: Sequence[Token]) -> list[bool]:
+        """Remove tokens with their attachments; False for each that changed or went away since."""
+
+    def scan(
+        self, states: Collection[State] | None = None, where: Selection | None = None
+    ) -> Iterator[Token]:
+        """All tokens in these states (None: any, or in no state) that fit, oldest first.
+
+        Memory is constant. A token that is added, changed or removed while the scan runs may or may not
+        be seen; any other is seen once.
+        """
+
+    def counts(self, where: Selection | None = None) -> dict[State | None, int]:
+        """How many tokens are in each state; under None those that are in none."""
+
+    def progress(self, seconds: float) -> Progress:
+        """What was finished in the last ``seconds``."""
+
+    def read_attachment(self, token_id: str, name: str) -> Iterator[bytes]:
+        """An attachment's bytes, piece by piece.
+
+        Raises:
+            TokenNotFound: there is no such token, or it has no such attachment.
+        """
+
+    def close(self) -> None:
+        """Give back connections. The store may be used again; it then opens new ones."""

@@ -1,0 +1,429 @@
+"""The embedded pool: an SQLite file that many processes of one machine share.
+
+Every claim is one short write transaction; whoever comes second waits a moment and gets other tokens.
+Claims are committed without waiting for the disk (losing one in a power cut only gives the token back),
+everything else is on the disk before the call returns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sqlite3
+import threading
+import time
+from contextlib import contextmanager
+from heapq import merge
+from typing import TYPE_CHECKING, Any, Callable
+
+from picas.errors import InvalidInput, PoolRefused, TokenNotFound, TokenTooLarge
+from picas.payload import CHUNK_BYTES
+from picas.stores.base import Change, Progress
+from picas.stores.sqlite_file import open_file, translated_errors
+from picas.tokens import AttachmentInfo, State, Token, finished_at, priority_of, state_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from picas.payload import Payload
+    from picas.selection import Selection
+
+MAX_DOCUMENT_BYTES = 8_000_000
+"""The largest document kept: CouchDB's own default, so that a pool can move between the two stores."""
+
+INLINE_BYTES = 1 << 16
+"""Attachments up to this size are written in the token's own transaction, larger ones before it."""
+
+STAGE_BYTES = 8 << 20
+"""A large attachment is written in transactions of this size, so that others get their turn in between."""
+
+LEFTOVER_SECONDS = 86_400.0
+"""An attachment whose writing began this long ago and never ended is removed."""
+
+PAGE = 100
+"""Tokens read at a time by a scan."""
+
+_ORDER_BY = {"priority": "priority DESC, seq", "oldest": "seq", "newest": "seq DESC"}
+_TRAILING_NUMBER = re.compile(r"(.*?)(0|[1-9][0-9]{0,14})", re.DOTALL)
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+_abandoned: list[sqlite3.Connection] = []  # a parent's connections: closing them in the child is not safe
+
+
+class SqliteStore:
+    """A `picas.stores.base.Store` in an SQLite file. See there for what the methods guarantee.
+
+    Args:
+        path: the file; made if it is not there.
+
+    Raises:
+        PoolRefused, PoolUnavailable: see `picas.stores.sqlite_file.open_file`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.url = f"sqlite:///{path}"
+        self._idle: list[sqlite3.Connection] = []
+        self._pid = os.getpid()
+        self._numbering = threading.Lock()
+        with self._connection():
+            pass  # refuse now what would be refused later
+
+    # --- Connections and transactions ---
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        if self._pid != os.getpid():
+            _abandoned.extend(self._idle)
+            self._idle, self._pid = [], os.getpid()
+        try:
+            db = self._idle.pop()
+        except IndexError:
+            db = open_file(self.path)
+        try:
+            with translated_errors(self.path):
+                yield db
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        finally:
+            self._idle.append(db)
+
+    @contextmanager
+    def _write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        with self._connection() as db:
+            db.execute("PRAGMA synchronous = " + ("FULL" if durable else "NORMAL"))
+            db.execute("BEGIN IMMEDIATE")
+            yield db
+            db.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the connections that no thread is using."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def now(self) -> float:
+        """This machine's clock: the pool does not leave it."""
+        return time.time()
+
+    # --- Adding ---
+
+    def insert(self, tokens: Sequence[Token]) -> list[Token | None]:
+        rows = [_columns(token) for token in tokens]
+        with self._write() as db:
+            found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'token'").fetchone()
+            first = (found[0] if found else 0) + 1
+            self._remember_numbers(db, tokens)
+            values = [
+                (first + i, token.id, *row, token.picas.get("push"))
+                for i, (token, row) in enumerate(zip(tokens, rows))
+            ]
+            sql = (
+                "INTO token (seq, id, rev, state, priority, finished, doc, push_key) "
+                "VALUES (?, ?, 1, ?, ?, ?, ?, ?)"
+            )
+            db.execute("SAVEPOINT fast")
+            try:
+                db.executemany(f"INSERT {sql}", values)
+                added = [True] * len(values)
+            except sqlite3.IntegrityError:  # some are there already: find out which
+                db.execute("ROLLBACK TO fast")
+                added = [db.execute(f"INSERT OR IGNORE {sql}", row).rowcount == 1 for row in values]
+        return [
+            Token(token.id, token.body, _rev(first + i, 1)) if ok else None
+            for i, (token, ok) in enumerate(zip(tokens, added))
+        ]
+
+    def _remember_numbers(self, db: sqlite3.Connection, tokens: Iterable[Token]) -> None:
+        highest: dict[str, int] = {}
+        for token in tokens:
+            found = _TRAILING_NUMBER.fullmatch(token.id)
+            if found:
+                prefix, number = found[1], int(found[2])
+                if number > highest.get(prefix, -1):
+                    highest[prefix] = number
+        # A prefix that nobody has asked numbers of has no row; it is searched when somebody does.
+        db.executemany(
+            "UPDATE numbering SET last = max(last, ?) WHERE prefix = ?",
+            [(number, prefix) for prefix, number in highest.items()],
+        )
+
+    def known_push_keys(self, keys: Collection[str]) -> set[str]:
+        known: set[str] = set()
+        wanted = list(keys)
+        with self._connection() as db:
+            for start in range(0, len(wanted), 500):
+                part = wanted[start : start + 500]
+                marks = ",".join("?" * len(part))
+                known.update(
+                    row[0] for row in db.execute(f"SELECT push_key FROM token WHERE push_key IN ({marks})", part)
+                )
+        return known
+
+    def reserve_numbers(self, prefix: str, count: int) -> int:
+        with self._write() as db:
+            row = db.execute("SELECT last FROM numbering WHERE prefix = ?", (prefix,)).fetchone()
+            last = row[0] if row else self._highest_number(db, prefix)
+            db.execute(
+                "INSERT INTO numbering VALUES (?, ?) ON CONFLICT (prefix) DO UPDATE SET last = excluded.last",
+                (prefix, last + count),
+            )
+        return int(last) + 1
+
+    def _highest_number(self, db: sqlite3.Connection, prefix: str) -> int:
+        where, params = "1", []
+        if prefix:
+            where, params = "id >= ? AND id < ?", [prefix, prefix + "\U0010ffff"]
+        highest = -1
+        for (token_id,) in db.execute(f"SELECT id FROM token WHERE {where}", params):
+            found = _TRAILING_NUMBER.fullmatch(token_id)
+            if found and found[1] == prefix:
+                highest = max(highest, int(found[2]))
+        return highest
+
+    # --- Reading ---
+
+    def fetch(self, ids: Sequence[str]) -> list[Token | None]:
+        found: dict[str, Token] = {}
+        with self._connection() as db:
+            for token_id in ids:
+                row = db.execute("SELECT seq, id, rev, doc FROM token WHERE id = ?", (token_id,)).fetchone()
+                if row:
+                    found[token_id] = self._with_attachments(db, [row])[0]
+        return [found.get(token_id) for token_id in ids]
+
+    def _with_attachments(self, db: sqlite3.Connection, rows: Sequence[tuple[int, str, int, str]]) -> list[Token]:
+        attached: dict[int, dict[str, AttachmentInfo]] = {}
+        marks = ",".join("?" * len(rows))
+        for seq, *info in db.execute(
+            f"SELECT token, name, content_type, length, digest FROM attachment WHERE token IN ({marks}) ORDER BY name",
+            [row[0] for row in rows],
+        ):
+            attached.setdefault(seq, {})[info[0]] = AttachmentInfo(*info)
+        return [
+            Token(token_id, json.loads(doc), _rev(seq, rev), attached.get(seq, {}))
+            for seq, token_id, rev, doc in rows
+        ]
+
+    def scan(self, states: Collection[State] | None = None, where: Selection | None = None) -> Iterator[Token]:
+        if states is None:
+            streams = [self._scan("1", [], where)]
+        else:
+            # One walk of the (state, seq) index for each, merged: no state is searched for among the others.
+            streams = [self._scan("state = ?", [state.value], where) for state in sorted(set(states))]
+        for _, token in merge(*streams, key=lambda item: item[0]):
+            yield token
+
+    def _scan(self, condition: str, params: list[Any], where: Selection | None) -> Iterator[tuple[int, Token]]:
+        extra, values = where.sql() if where else ("1", [])
+        sql = f"SELECT seq, id, rev, doc FROM token WHERE {condition} AND seq > ? AND {extra} ORDER BY seq LIMIT {PAGE}"
+        last = 0
+        while True:
+            with self._connection() as db:
+                rows = db.execute(sql, [*params, last, *values]).fetchall()
+                page = self._with_attachments(db, rows)
+            for row, token in zip(rows, page):
+                yield row[0], token
+            if len(rows) < PAGE:
+                return
+            last = rows[-1][0]
+
+    def counts(self, where: Selection | None = None) -> dict[State | None, int]:
+        condition, params = where.sql() if where else ("1", [])
+        counted: dict[State | None, int] = dict.fromkeys((*State, None), 0)
+        with self._connection() as db:
+            for state, count in db.execute(
+                f"SELECT state, count(*) FROM token WHERE {condition} GROUP BY state", params
+            ):
+                counted[State(state) if state else None] = count
+        return counted
+
+    def progress(self, seconds: float) -> Progress:
+        now = self.now()
+        with self._connection() as db:
+            finished = db.execute("SELECT count(*) FROM token WHERE finished > ?", (now - seconds,)).fetchone()[0]
+            sample = "SELECT json_extract(doc, '$.picas.run.wall') AS wall FROM token WHERE finished > ?"
+            wall = db.execute(
+                f"SELECT avg(wall) FROM ({sample} ORDER BY finished DESC LIMIT 200)", (now - seconds,)
+            ).fetchone()[0]
+        return Progress(now, seconds, finished, wall)
+
+    def read_attachment(self, token_id: str, name: str) -> Iterator[bytes]:
+        with self._connection() as db:
+            row = db.execute(
+                "SELECT a.id FROM attachment a JOIN token t ON t.seq = a.token WHERE t.id = ? AND a.name = ?",
+                (token_id, name),
+            ).fetchone()
+        if row is None:
+            raise TokenNotFound(f"{self.url}: token {token_id} has no attachment {name}")
+        n = 0
+        while True:
+            with self._connection() as db:
+                piece = db.execute(
+                    "SELECT data FROM piece WHERE attachment = ? AND n = ?", (row[0], n)
+                ).fetchone()
+            if piece is None:
+                return
+            yield piece[0]
+            n += 1
+
+    # --- Claiming ---
+
+    def claim(
+        self, take: Callable[[Token], Token], limit: int, where: Selection | None, order: str
+    ) -> list[Token]:
+        condition, params = where.sql() if where else ("1", [])
+        query = f"FROM token WHERE state = 'todo' AND {condition}"
+        with self._connection() as db:  # an empty pool is found empty without taking the write lock
+            if db.execute(f"SELECT 1 {query} LIMIT 1", params).fetchone() is None:
+                return []
+        with self._write(durable=False) as db:
+            rows = db.execute(
+                f"SELECT seq, id, rev, doc {query} ORDER BY {_ORDER_BY[order]} LIMIT ?", [*params, limit]
+            ).fetchall()
+            claimed = []
+            updates = []
+            for seq, token_id, rev, doc in rows:
+                token = take(Token(token_id, json.loads(doc), _rev(seq, rev)))
+                updates.append((*_columns(token), seq))
+                claimed.append(Token(token_id, token.body, _rev(seq, rev + 1)))
+            db.executemany(
+                "UPDATE token SET rev = rev + 1, state = ?, priority = ?, finished = ?, doc = ? WHERE seq = ?", updates
+            )
+        return claimed
+
+    # --- Changing ---
+
+    def replace(self, changes: Sequence[Change]) -> list[Token | None]:
+        rows = [_columns(change.token) for change in changes]
+        staged = {
+            (i, payload.name): self._stage(payload)
+            for i, change in enumerate(changes)
+            for payload in change.attach
+            if payload.length > INLINE_BYTES
+        }
+        inline = {
+            (i, payload.name): payload.read()
+            for i, change in enumerate(changes)
+            for payload in change.attach
+            if payload.length <= INLINE_BYTES
+        }
+        written: list[Token | None] = []
+        with self._write() as db:
+            for i, (change, row) in enumerate(zip(changes, rows)):
+                token = change.token
+                seq, rev = _parse_rev(token)
+                updated = db.execute(
+                    "UPDATE token SET rev = rev + 1, state = ?, priority = ?, finished = ?, doc = ? "
+                    "WHERE seq = ? AND rev = ? AND id = ?",
+                    (*row, seq, rev, token.id),
+                ).rowcount
+                if not updated:
+                    written.append(None)
+                    continue
+                self._rename(db, seq, change)
+                for payload in change.attach:
+                    key = (i, payload.name)
+                    self._attach(db, seq, payload, staged.pop(key, None), inline.get(key, b""))
+                written.append(Token(token.id, token.body, _rev(seq, rev + 1)))
+            self._unstage(db, staged.values())
+        return written
+
+    def _rename(self, db: sqlite3.Connection, seq: int, change: Change) -> None:
+        for old, new in change.rename.items():
+            db.execute("UPDATE OR REPLACE attachment SET name = ? WHERE token = ? AND name = ?", (new, seq, old))
+
+    def _attach(self, db: sqlite3.Connection, seq: int, payload: Payload, staged: int | None, data: bytes) -> None:
+        db.execute("DELETE FROM attachment WHERE token = ? AND name = ?", (seq, payload.name))
+        if staged is not None:
+            db.execute("UPDATE attachment SET token = ? WHERE id = ?", (seq, staged))
+            return
+        cursor = db.execute(
+            "INSERT INTO attachment (token, name, content_type, length, digest, begun) VALUES (?, ?, ?, ?, ?, ?)",
+            (seq, payload.name, payload.content_type, len(data), _digest(hashlib.sha256(data)), self.now()),
+        )
+        if data:
+            db.execute("INSERT INTO piece VALUES (?, 0, ?)", (cursor.lastrowid, data))
+
+    def _stage(self, payload: Payload) -> int:
+        """Write a large attachment under no token yet; its row id."""
+        with self._write(durable=False) as db:
+            db.execute(
+                "DELETE FROM attachment WHERE token IS NULL AND begun < ?", (self.now() - LEFTOVER_SECONDS,)
+            )
+            row = db.execute(
+                "INSERT INTO attachment (token, name, content_type, length, digest, begun) VALUES (NULL, ?, ?, 0, '', ?)",
+                (payload.name, payload.content_type, self.now()),
+            ).lastrowid
+        assert row is not None  # SQLite gives every inserted row an id
+        digest = hashlib.sha256()
+        length = n = 0
+        chunks = payload.chunks()
+        group: list[bytes] = []
+        while True:
+            group = [chunk for chunk, _ in zip(chunks, range(STAGE_BYTES // CHUNK_BYTES))]
+            if not group:
+                break
+            with self._write(durable=False) as db:
+                for data in group:
+                    digest.update(data)
+                    db.execute("INSERT INTO piece VALUES (?, ?, ?)", (row, n, data))
+                    length += len(data)
+                    n += 1
+        with self._write(durable=False) as db:
+            db.execute(
+                "UPDATE attachment SET length = ?, digest = ? WHERE id = ?", (length, _digest(digest), row)
+            )
+        return row
+
+    def _unstage(self, db: sqlite3.Connection, rows: Iterable[int]) -> None:
+        db.executemany("DELETE FROM attachment WHERE id = ?", [(row,) for row in rows])
+
+    def delete(self, tokens: Sequence[Token]) -> list[bool]:
+        gone = []
+        with self._write() as db:
+            for token in tokens:
+                seq, rev = _parse_rev(token)
+                gone.append(
+                    db.execute(
+                        "DELETE FROM token WHERE seq = ? AND rev = ? AND id = ?", (seq, rev, token.id)
+                    ).rowcount
+                    == 1
+                )
+        return gone
+
+
+def _columns(token: Token) -> tuple[str | None, float, float | None, str]:
+    """What the columns ``state``, ``priority``, ``finished`` and ``doc`` hold for a token."""
+    try:
+        doc = _encode(token.body)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidInput(f"token {token.id}: the document cannot be written as JSON: {error}") from error
+    if len(doc) > MAX_DOCUMENT_BYTES:
+        raise TokenTooLarge(
+            f"token {token.id}: its document has {len(doc):,} bytes; at most {MAX_DOCUMENT_BYTES:,} are kept",
+            "Put large data in a file or an attachment and its name in the token.",
+        )
+    state = state_of(token.body)
+    finished = finished_at(token.body) if state in (State.DONE, State.ERROR) else None
+    return (state.value if state else None, priority_of(token.body), finished, doc)
+
+
+def _rev(seq: int, rev: int) -> str:
+    # The row's number, which is never used again, keeps a token that was deleted and pushed anew apart.
+    return f"{seq}-{rev}"
+
+
+def _parse_rev(token: Token) -> tuple[int, int]:
+    seq, _, rev = (token.rev or "").partition("-")
+    if not (seq.isdigit() and rev.isdigit()):
+        raise PoolRefused(f"token {token.id} was not read from this pool (its rev is {token.rev!r})")
+    return int(seq), int(rev)
+
+
+def _digest(value: Any) -> str:
+    return f"sha256-{value.hexdigest()}"

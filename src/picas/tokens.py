@@ -1,0 +1,581 @@
+"""The token: its document, its states, and the transitions between them, as pure functions.
+
+This is the one place that knows what the fields of a token document mean. A transition takes a token
+and returns a new one; nothing here talks to a store. What existing PiCaS programs rely on stays as it
+is (``lock``, ``done``, ``exit_code``, ``scrub_count``, ``error`` …); everything that is ours lives
+under the single key ``picas``, which other clients carry along untouched::
+
+    "picas": {
+        "push":       "…",   the push key: which line of which content this token came from
+        "attempt":    2,     how often the token has been started so far
+        "scrub_base": 1,     the scrub_count at which a person last gave it a fresh budget
+        "run":        {…},   the attempt that holds the token now, or held it last (see Run)
+        "history":    [{…}]  earlier attempts, oldest first, each with the names of its logs
+    }
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from picas.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Union
+
+    JSON = Union[None, bool, int, float, str, list["JSON"], dict[str, "JSON"]]
+
+TOKEN_TYPE = "token"
+"""The value of ``type`` in every token document."""
+
+PILOT_FAILURE_MARK = 99
+"""``lock`` and ``done`` of a token whose attempt failed in the pilot, not in the command."""
+
+OLD_ERROR_MARK = -1
+"""``lock`` and ``done`` by which programs of the 0.x generation mark an error."""
+
+MAX_HISTORY = 100
+"""Attempts kept in a token's history; the oldest beyond that are dropped, so a document stays bounded."""
+
+JOB_ID_FIELDS = ("dirac_job_id", "wms_job_id", "cream_job_id", "pbs_job_id", "slurm_job_id")
+"""The fields that name the batch job that holds a token; removed when the token is free again."""
+
+RESERVED_FIELDS = frozenset(
+    ("_rev", "_attachments", "type", "lock", "done", "exit_code", "hostname", "scrub_count", "error")
+    + ("output", "uploads", "picas", *JOB_ID_FIELDS)
+)
+"""Fields that PiCaS itself writes: a pushed token may carry them only with the value of a fresh token."""
+
+
+class State(str, Enum):
+    """Where a token stands. Computed from the document by `state_of`, never stored in it."""
+
+    TODO = "todo"  # free: a pilot may claim it
+    LOCKED = "locked"  # claimed by a pilot, not finished
+    DONE = "done"  # the work ended with exit code 0
+    ERROR = "error"  # the work ended in any other way
+
+    @classmethod
+    def parse(cls, text: str) -> State:
+        """The state a person means; ``failed`` is an old name of ``error``.
+
+        Raises:
+            InvalidInput: there is no such state.
+        """
+        name = {"failed": "error"}.get(text.strip().lower(), text.strip().lower())
+        try:
+            return cls(name)
+        except ValueError:
+            raise InvalidInput(
+                f"there is no state '{text}'", "The states are: todo, locked, done, error."
+            ) from None
+
+
+class Failure(str, Enum):
+    """Why an attempt did not succeed."""
+
+    APPLICATION = "application"  # the command ended by itself with a non-zero exit code
+    TIMEOUT = "timeout"  # stopped because it ran longer than it was allowed to
+    SIGNAL = "signal"  # killed by a signal that did not come from the pilot
+    INFRASTRUCTURE = "infrastructure"  # it could not be started: command missing, scratch full …
+    RELEASED = "released"  # put back because the pilot had to go; nobody's fault
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What an attempt used: wall and CPU seconds, and peak resident memory in bytes."""
+
+    wall: float
+    cpu: float = 0.0
+    max_rss: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one attempt ended.
+
+    Attributes:
+        exit_code: 0 for success; 128+n when killed by signal n, 124 for a timeout, 126 and 127 when the
+            command could not be started, as shells have it.
+        started, ended: Unix seconds, by the clock of the machine it ran on.
+        failure: None for success.
+        message: one line for people; the last line of the error output if there is nothing better.
+        exception: a traceback, where there is one.
+        output: what the work reported; merged into the document's ``output``.
+    """
+
+    exit_code: int
+    started: float
+    ended: float
+    failure: Failure | None = None
+    message: str = ""
+    exception: str = ""
+    usage: Usage | None = None
+    output: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Claimer:
+    """Who claims: one pilot.
+
+    Attributes:
+        pilot: the pilot's id, unique to the process.
+        host: the machine's name, for people.
+        job_ids: the batch job's id under its field name, at most one of `JOB_ID_FIELDS`.
+        scratch: the directory on that host under which the work's files are while it runs.
+    """
+
+    pilot: str
+    host: str
+    job_ids: Mapping[str, str | None] = field(default_factory=dict)
+    scratch: str = ""
+
+
+@dataclass(frozen=True)
+class AttachmentInfo:
+    """What is known of an attachment without reading it: ``length`` in bytes, ``digest`` as algorithm-hex."""
+
+    name: str
+    content_type: str
+    length: int
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Token:
+    """One piece of work: a JSON document with an id, and the version of it that was read.
+
+    Attributes:
+        id: the document's id.
+        body: the document without ``_id``, ``_rev`` and ``_attachments``. Treat as read-only.
+        rev: the store's mark of this version; None for a token that is in no store yet.
+        attachments: by name; filled where the store was asked for whole documents.
+    """
+
+    id: str
+    body: Mapping[str, Any]
+    rev: str | None = None
+    attachments: Mapping[str, AttachmentInfo] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.body[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The field's value, or the default where the document has no such field."""
+        return self.body.get(name, default)
+
+    @property
+    def state(self) -> State | None:
+        """Where the token stands; None for a document that is in none of the four states."""
+        return state_of(self.body)
+
+    @property
+    def input(self) -> Any:
+        """What to do: any JSON value, None if absent."""
+        return self.body.get("input")
+
+    @property
+    def output(self) -> dict[str, Any]:
+        """What the work reported; empty before it ran."""
+        value = self.body.get("output")
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def picas(self) -> dict[str, Any]:
+        """Our own part of the document; empty in a token that only other clients have touched."""
+        value = self.body.get("picas")
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """The attempt that holds the token now or held it last; see `run_entry` for its keys."""
+        value = self.picas.get("run")
+        return value if isinstance(value, dict) else {}
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Earlier attempts, oldest first."""
+        value = self.picas.get("history")
+        return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+    @property
+    def claim_id(self) -> str | None:
+        """The random id of the claim that holds the token, or held it last."""
+        value = self.run.get("claim")
+        return value if isinstance(value, str) else None
+
+    @property
+    def attempt(self) -> int:
+        """How often the token has been started, this attempt included."""
+        return _count(self.picas.get("attempt"))
+
+    @property
+    def scrub_count(self) -> int:
+        """How often it was handed out again; 0 where an old document lacks the field."""
+        return _count(self.body.get("scrub_count"))
+
+    @property
+    def cores(self) -> int:
+        """How many slots of a pilot the token takes: its ``cores``, 1 where it has none that makes sense."""
+        return max(1, _count(self.body.get("cores")))
+
+    @property
+    def priority(self) -> float:
+        """Higher is claimed earlier; 0 unless the document says otherwise."""
+        return priority_of(self.body)
+
+    def document(self) -> dict[str, Any]:
+        """The whole document as it is on the wire: ``_id``, the body, ``_attachments`` as stubs."""
+        doc: dict[str, Any] = {"_id": self.id, **self.body}
+        if self.rev is not None:
+            doc["_rev"] = self.rev
+        if self.attachments:
+            doc["_attachments"] = {
+                info.name: {
+                    "content_type": info.content_type,
+                    "length": info.length,
+                    "digest": info.digest,
+                    "stub": True,
+                }
+                for info in self.attachments.values()
+            }
+        return doc
+
+
+# --- States ------------------------------------------------------------------------------------------
+
+
+def state_of(doc: Mapping[str, Any]) -> State | None:
+    """The state of a token document, by the rules that the classic CouchDB views apply.
+
+    A document that is no token, or whose ``lock`` and ``done`` fit no state, has none. ``exit_code`` is
+    read as JavaScript's ``parseInt`` reads it, so that ``""`` counts as an error.
+    """
+    if doc.get("type") != TOKEN_TYPE:
+        return None
+    lock, done = _js_number(doc.get("lock")), _js_number(doc.get("done"))
+    if lock == 0 and done == 0:
+        return State.TODO
+    if lock > 0 and done == 0:
+        return State.LOCKED
+    if lock > 0 and done > 0:
+        return State.DONE if js_parse_int(doc.get("exit_code")) == 0 else State.ERROR
+    if lock == OLD_ERROR_MARK and done == OLD_ERROR_MARK:
+        return State.ERROR
+    return None
+
+
+def _js_number(value: object) -> float:
+    """The number JavaScript compares with for ``value == 0`` and ``value > 0``; NaN where both are false."""
+    if type(value) is int:
+        return value
+    if isinstance(value, (bool, float)):
+        return float(value)
+    if isinstance(value, str):
+        try:
+            return float(value) if value.strip() else 0.0
+        except ValueError:
+            return math.nan
+    return math.nan
+
+
+_LEADING_INTEGER = re.compile(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|[0-9]+)")
+
+
+def js_parse_int(value: object) -> int | None:
+    """JavaScript's ``parseInt(value)``, None standing for NaN.
+
+    Source: ECMA-262, parseInt (string, radix): the longest leading integer, hexadecimal after ``0x``.
+    """
+    if type(value) is int:
+        return value
+    if isinstance(value, bool) or not isinstance(value, (float, str)):
+        return None
+    found = _LEADING_INTEGER.match(str(value))
+    if found is None:
+        return None
+    sign, digits = found.groups()
+    magnitude = int(digits, 16) if digits[:2].lower() == "0x" else int(digits)
+    return -magnitude if sign == "-" else magnitude
+
+
+def priority_of(doc: Mapping[str, Any]) -> float:
+    """The document's ``priority`` as a finite number, 0 where it has none."""
+    value = doc.get("priority", 0)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return 0.0
+    try:
+        number = float(value)
+    except OverflowError:
+        return 0.0
+    return number if math.isfinite(number) else 0.0
+
+
+def finished_at(doc: Mapping[str, Any]) -> float | None:
+    """When the last attempt of a finished token ended, Unix seconds; None for one that is not finished.
+
+    The marks 99 and −1 are no times, so our own record of the attempt goes first.
+    """
+    if state_of(doc) not in (State.DONE, State.ERROR):
+        return None
+    ours = doc.get("picas")
+    run = ours.get("run") if isinstance(ours, dict) else None
+    ended = run.get("ended") if isinstance(run, dict) else None
+    return float(ended) if isinstance(ended, (int, float)) else max(0.0, _js_number(doc.get("done")))
+
+
+def _count(value: object) -> int:
+    """A field that should be a small non-negative whole number, 0 where a document has something else."""
+    if type(value) is int:
+        return max(0, value)
+    if isinstance(value, float) and value.is_integer():
+        return max(0, int(value))
+    if isinstance(value, str):
+        return max(0, js_parse_int(value) or 0)
+    return 0
+
+
+# --- Making and reading documents --------------------------------------------------------------------
+
+
+def fresh_body(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of a token that nobody has touched: the user's fields and ours in their first state."""
+    body: dict[str, Any] = {
+        "type": TOKEN_TYPE,
+        "lock": 0,
+        "done": 0,
+        "hostname": "",
+        "scrub_count": 0,
+        "exit_code": "",
+    }
+    body.update(fields)
+    return body
+
+
+def token_from_document(doc: Mapping[str, Any]) -> Token:
+    """The token that a document from the wire describes.
+
+    Raises:
+        InvalidInput: the document has no usable ``_id``.
+    """
+    token_id = doc.get("_id")
+    if not isinstance(token_id, str):
+        raise InvalidInput("a document without an '_id' is no token")
+    stubs = doc.get("_attachments")
+    attachments = {
+        name: AttachmentInfo(
+            name,
+            str(stub.get("content_type", "application/octet-stream")),
+            _count(stub.get("length")),
+            str(stub.get("digest", "")),
+        )
+        for name, stub in (stubs.items() if isinstance(stubs, dict) else ())
+        if isinstance(stub, dict)
+    }
+    rev = doc.get("_rev")
+    body = {key: value for key, value in doc.items() if key not in ("_id", "_rev", "_attachments")}
+    return Token(token_id, body, rev if isinstance(rev, str) else None, attachments)
+
+
+# --- Transitions -------------------------------------------------------------------------------------
+
+
+def claim(token: Token, claimer: Claimer, now: float) -> Token:
+    """The token as the claimer's: locked, with a new random claim id and the next attempt number.
+
+    The claim id is what keeps two claims apart that are alike in everything else; a store compares it,
+    never the host or the second.
+    """
+    ours = dict(token.picas)
+    ours["attempt"] = _count(ours.get("attempt")) + 1
+    _archive_run(ours)
+    run = {
+        "claim": secrets.token_hex(12),
+        "pilot": claimer.pilot,
+        "host": claimer.host,
+        "attempt": ours["attempt"],
+        "claimed": round(now, 3),
+    }
+    if claimer.scratch:
+        run["scratch"] = claimer.scratch
+    ours["run"] = run
+    body = _without_job_ids(token.body)
+    body.update(claimer.job_ids)
+    body.update(lock=int(now), done=0, exit_code="", hostname=claimer.host, picas=ours)
+    return replace(token, body=body)
+
+
+def finish(token: Token, outcome: Outcome, logs: Iterable[str] = ()) -> Token:
+    """The token after its attempt ended: done or error, with what the attempt reported and used.
+
+    Args:
+        logs: names of the attachments that hold this attempt's logs.
+    """
+    body = dict(token.body)
+    ours = dict(token.picas)
+    ours["run"] = _ended_run(token, outcome, logs)
+    body["picas"] = ours
+    if outcome.failure is Failure.INFRASTRUCTURE:
+        body["lock"] = body["done"] = PILOT_FAILURE_MARK
+    else:
+        body["done"] = int(outcome.ended)
+    body["exit_code"] = outcome.exit_code
+    if outcome.output:
+        body["output"] = {**token.output, **outcome.output}
+    if outcome.failure is not None:
+        body["error"] = [*_error_list(body), _error_entry(outcome)]
+    return replace(token, body=body)
+
+
+def retry(token: Token, outcome: Outcome, logs: Iterable[str] = ()) -> Token:
+    """The token after a failed attempt that is to be tried again: todo, one scrub more, all of it kept."""
+    ended = finish(token, outcome, logs)
+    ours = dict(ended.picas)
+    _archive_run(ours)
+    body = _freed(ended.body)
+    body.update(scrub_count=token.scrub_count + 1, picas=ours)
+    return replace(ended, body=body)
+
+
+def may_retry(token: Token, outcome: Outcome, max_scrub: int) -> bool:
+    """Whether a failed attempt leaves the token a further one, of ``max_scrub`` handings-out after the first."""
+    if outcome.failure in (None, Failure.RELEASED):
+        return False
+    used = token.scrub_count - _count(token.picas.get("scrub_base"))
+    return used < max_scrub
+
+
+def release(token: Token, now: float, *, started: float | None = None, logs: Iterable[str] = ()) -> Token:
+    """The token given back unfinished by the pilot that holds it: todo, and nothing is held against it.
+
+    Args:
+        started: when its work began; None if it never did, and then the attempt does not count at all.
+    """
+    ours = dict(token.picas)
+    if started is None:
+        ours["attempt"] = max(0, token.attempt - 1)
+        ours.pop("run", None)
+    else:
+        outcome = Outcome(0, started, now, Failure.RELEASED, usage=Usage(max(0.0, now - started)))
+        ours["run"] = {**_ended_run(token, outcome, logs), "exit_code": ""}
+        _archive_run(ours)
+    body = _freed(token.body)
+    body["picas"] = ours
+    return replace(token, body=body)
+
+
+def reset(token: Token, now: float) -> Token:
+    """The token made free by a person, whatever its state, with a fresh retry budget.
+
+    Its attempts stay in the history and their logs stay attached. A token that is todo comes back as it is.
+    """
+    if token.state is State.TODO:
+        return token
+    ours = dict(token.picas)
+    if token.run:
+        ours["run"] = {"ended": round(now, 3), **token.run}
+        _archive_run(ours)
+    scrub_count = token.scrub_count + 1
+    ours["scrub_base"] = scrub_count
+    body = _freed(token.body)
+    body.update(scrub_count=scrub_count, picas=ours)
+    return replace(token, body=body)
+
+
+def supersede(current: Token, late: Token, outcome: Outcome, logs: Iterable[str] = ()) -> Token:
+    """The current token with a late result noted in its history: its claim was lost in the meantime."""
+    ours = dict(current.picas)
+    entry = {**_ended_run(late, outcome, logs), "superseded": True}
+    ours["history"] = [*current.history, entry][-MAX_HISTORY:]
+    return replace(current, body={**current.body, "picas": ours})
+
+
+def rename_logs(token: Token, names: Mapping[str, str]) -> Token:
+    """The token with the logs of earlier attempts under new names in its history."""
+    if not names:
+        return token
+    history = [
+        {**entry, "logs": [names.get(name, name) for name in entry["logs"]]} if entry.get("logs") else entry
+        for entry in token.history
+    ]
+    return replace(token, body={**token.body, "picas": {**token.picas, "history": history}})
+
+
+def displaced_logs(token: Token, new_names: Iterable[str]) -> dict[str, str]:
+    """Old name → new name for the logs of earlier attempts whose names the newest attempt wants.
+
+    The newest attempt's logs always bear the plain names, which is where people and scripts look;
+    those of attempt *n* before it become ``logs_<id>.attempt-n.out``.
+    """
+    wanted = set(new_names)
+    renamed: dict[str, str] = {}
+    for entry in token.history:
+        for name in entry.get("logs") or ():
+            if name in wanted:
+                renamed[name] = log_name_of_attempt(name, f"attempt-{entry.get('attempt', 0)}")
+    return renamed
+
+
+def log_names(token_id: str) -> tuple[str, str]:
+    """The names under which a token's standard output and error output are attached."""
+    return f"logs_{token_id}.out", f"logs_{token_id}.err"
+
+
+def log_name_of_attempt(name: str, label: str) -> str:
+    """``logs_x.out`` → ``logs_x.<label>.out``."""
+    stem, dot, ending = name.rpartition(".")
+    return f"{stem}.{label}.{ending}" if dot else f"{name}.{label}"
+
+
+def _ended_run(token: Token, outcome: Outcome, logs: Iterable[str]) -> dict[str, Any]:
+    run = dict(token.run)
+    run.pop("scratch", None)  # the directory is gone by now
+    run.update(
+        started=round(outcome.started, 3), ended=round(outcome.ended, 3), exit_code=outcome.exit_code
+    )
+    if outcome.failure is not None:
+        run["failure"] = outcome.failure.value
+    if outcome.usage is not None:
+        run["wall"] = round(outcome.usage.wall, 3)
+        run["cpu"] = round(outcome.usage.cpu, 3)
+        run["max_rss"] = outcome.usage.max_rss
+    names = list(logs)
+    if names:
+        run["logs"] = names
+    return run
+
+
+def _archive_run(ours: dict[str, Any]) -> None:
+    """Move the last attempt into the history (in place: ``ours`` is the caller's own copy)."""
+    run = ours.pop("run", None)
+    if isinstance(run, dict) and run:
+        history = ours.get("history")
+        ours["history"] = [*(history if isinstance(history, list) else ()), run][-MAX_HISTORY:]
+
+
+def _freed(body: Mapping[str, Any]) -> dict[str, Any]:
+    free = _without_job_ids(body)
+    free.update(lock=0, done=0, exit_code="", hostname="")
+    return free
+
+
+def _without_job_ids(body: Mapping[str, Any]) -> dict[str, Any]:
+    copy = dict(body)
+    for name in JOB_ID_FIELDS:
+        copy.pop(name, None)
+    return copy
+
+
+def _error_list(body: Mapping[str, Any]) -> list[Any]:
+    value = body.get("error")
+    return value if isinstance(value, list) else []
+
+
+def _error_entry(outcome: Outcome) -> dict[str, Any]:
+    return {"time": int(outcome.ended), "message": outcome.message, "exception": outcome.exception}
