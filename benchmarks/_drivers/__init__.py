@@ -1,0 +1,1 @@
+"""Programs that a benchmark starts as processes of their own; each prints one JSON object."""
