@@ -57,14 +57,14 @@ types: env
 
 # The third contract needs an import-linter that needs Python 3.10.
 imports: env
-	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 10))'; \
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 10))'; \
 	  then $(BIN)/lint-imports; else $(BIN)/lint-imports --contract layers --contract root; fi
 
 docs: env
 	$(BIN)/mkdocs build --strict --site-dir site
 
 lock-check: env
-	$(BIN)/uv $(EXPORT) | diff - $(LOCKED) || { echo "$(LOCKED) does not fit uv.lock: run 'make lock'" >&2; exit 1; }
+	@$(BIN)/uv $(EXPORT) | diff - $(LOCKED) || { echo "$(LOCKED) does not fit uv.lock: run 'make lock'" >&2; exit 1; }
 
 wheel: env
 	scripts/wheel-demo.sh
