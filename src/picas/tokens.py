@@ -16,6 +16,7 @@ under the single key ``picas``, which other clients carry along untouched::
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import secrets
@@ -344,18 +345,77 @@ def _count(value: object) -> int:
 # --- Making and reading documents --------------------------------------------------------------------
 
 
+_FRESH: dict[str, Any] = {
+    "type": TOKEN_TYPE,
+    "lock": 0,
+    "done": 0,
+    "hostname": "",
+    "scrub_count": 0,
+    "exit_code": "",
+}
+
+_FRESH_OR_EMPTY: dict[str, tuple[Any, ...]] = {
+    **{name: (value, None) for name, value in _FRESH.items()},
+    "output": ({}, None),
+    "uploads": ({}, None),
+    "error": ([], None),
+}
+
+
 def fresh_body(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The document of a token that nobody has touched: the user's fields and ours in their first state."""
-    body: dict[str, Any] = {
-        "type": TOKEN_TYPE,
-        "lock": 0,
-        "done": 0,
-        "hostname": "",
-        "scrub_count": 0,
-        "exit_code": "",
-    }
-    body.update(fields)
-    return body
+    """The document of a token that nobody has touched: the user's fields, and ours in their first state.
+
+    Whole documents as programs push them (``lock`` 0, ``done`` 0 …) are taken as they are.
+
+    Raises:
+        InvalidInput: a field is kept by PiCaS itself and has a value that a fresh token cannot have.
+    """
+    for name in fields.keys() & RESERVED_FIELDS:
+        value = fields[name]
+        if not any(value == fresh and type(value) is type(fresh) for fresh in _FRESH_OR_EMPTY.get(name, ())):
+            raise InvalidInput(
+                f"the field '{name}' is kept by PiCaS itself and cannot be pushed as {value!r}",
+                "Leave it out, or give it another name.",
+            )
+    for name in fields:
+        if not isinstance(name, str) or name.startswith("_"):
+            raise InvalidInput(
+                f"the field {name!r} cannot be pushed: names are strings, and those with a leading '_' belong "
+                "to the database",
+                "Give it another name; '_id' sets the token's id.",
+            )
+    kept = {name: value for name, value in fields.items() if name not in RESERVED_FIELDS or value}
+    return {**_FRESH, **kept}
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def encode_json(value: Mapping[str, Any]) -> str:
+    """JSON text in ASCII, as compact as it gets.
+
+    Raises:
+        InvalidInput: the value holds something that JSON cannot say: NaN, an object of a class, a loop.
+    """
+    try:
+        return _encode(value)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidInput(f"this cannot be written as JSON: {error}") from error
+
+
+def check_id(token_id: object) -> str:
+    """An id that every store accepts, as it is.
+
+    Raises:
+        InvalidInput: it is empty, no string, starts with ``_``, or holds a NUL or half a surrogate pair.
+    """
+    if not isinstance(token_id, str) or not token_id or token_id.startswith("_") or "\0" in token_id:
+        raise InvalidInput(
+            f"{token_id!r} cannot be a token's id", "An id is a non-empty string that does not start with '_'."
+        )
+    if any("\ud800" <= letter <= "\udfff" for letter in token_id):
+        raise InvalidInput(f"{token_id!r} cannot be a token's id: it is not valid Unicode")
+    return token_id
 
 
 def token_from_document(doc: Mapping[str, Any]) -> Token:

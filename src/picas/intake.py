@@ -1,0 +1,226 @@
+"""Pushing: how fields become tokens of a pool, numbered, each line once.
+
+Every pushed token carries a *push key*: a digest of its content and how many equal ones came before it in
+the same push. Pushing the same file again finds all its keys in the pool and adds nothing; a file that has
+grown adds what is new, wherever it stands in the file; equal lines within one file have keys of their own
+and are tokens of their own. Whatever cuts a push off, pushing again completes it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from json.encoder import encode_basestring_ascii
+from typing import TYPE_CHECKING, Any, Callable, Union
+
+from picas.errors import InvalidInput, PoolUnavailable, TokenExists
+from picas.tokens import Token, check_id, fresh_body
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from picas.stores.base import Store
+
+    Item = Union[str, Mapping[str, Any]]
+
+BATCH = 2000
+"""Tokens added in one step: some milliseconds of write lock, little memory."""
+
+OCCURRENCES_IN_MEMORY = 200_000
+"""Distinct contents of one push that are counted in memory (about 30 MB); beyond, on disk."""
+
+DEFAULT_PREFIX = "token_"
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+@dataclass(frozen=True)
+class PushResult:
+    """What a push did: how many tokens were added and skipped, and the first and last id added."""
+
+    pushed: int
+    skipped: int
+    first: str | None
+    last: str | None
+
+
+@dataclass(frozen=True)
+class _New:
+    """A token to be: its id where the user gave one, its push key, its fields."""
+
+    id: str | None
+    key: str | None
+    fields: Mapping[str, Any]
+
+
+def push(
+    store: Store,
+    items: Iterable[Item],
+    *,
+    prefix: str = DEFAULT_PREFIX,
+    again: bool = False,
+    on_progress: Callable[[int], object] | None = None,
+) -> PushResult:
+    """Add a token for each item; see `picas.pool.Pool.push`."""
+    if iter(items) is not items:  # it can be read twice: look at all of it before anything is written
+        _check(store, items)
+    pushed = skipped = 0
+    first = last = None
+    with _Occurrences() as occurrences:
+        news = (_new(item, None if again else occurrences) for item in items)
+        for batch in _batches(news):
+            added = _insert(store, batch, prefix)
+            if added:
+                first, last = first or added[0].id, added[-1].id
+            pushed += len(added)
+            skipped += len(batch) - len(added)
+            if on_progress is not None:
+                on_progress(pushed + skipped)
+    return PushResult(pushed, skipped, first, last)
+
+
+def _check(store: Store, items: Iterable[Item]) -> None:
+    """Refuse the whole push for one bad item.
+
+    Raises:
+        InvalidInput: an item cannot become a token.
+        TokenExists: an id that the user gave is there with other content.
+    """
+    with_ids: list[_New] = []
+    for item in items:
+        if isinstance(item, str):
+            continue
+        if not isinstance(item, dict):
+            raise InvalidInput(f"{item!r:.80} is neither a string nor an object with fields")
+        new = _new(item, None)
+        fresh_body(new.fields)
+        if new.id is not None:
+            with_ids.append(new)
+            if len(with_ids) == BATCH:
+                _check_ids(store, with_ids)
+                with_ids.clear()
+    _check_ids(store, with_ids)
+
+
+def _check_ids(store: Store, news: Sequence[_New]) -> None:
+    for new, token in zip(news, store.fetch([new.id for new in news if new.id is not None])):
+        if token is not None and token.picas.get("push") != _key(new.fields, new.id, 0):
+            raise _other_content(token.id)
+
+
+def _other_content(token_id: str) -> TokenExists:
+    return TokenExists(
+        f"there is a token {token_id} with other content in the pool already",
+        "Give the new one another id, or delete the old one: picas delete " + token_id,
+    )
+
+
+def _new(item: Item, occurrences: _Occurrences | None) -> _New:
+    if isinstance(item, str):
+        fields: Mapping[str, Any] = {"input": item}
+        token_id = None
+    else:
+        fields = item
+        token_id = None
+        if "_id" in item:
+            token_id = check_id(item["_id"])
+            fields = {name: value for name, value in item.items() if name != "_id"}
+    key = None
+    if occurrences is not None:
+        digest = _digest(fields, token_id)
+        key = f"{digest}-{occurrences.count(digest)}"
+    return _New(token_id, key, fields)
+
+
+def _insert(store: Store, batch: Sequence[_New], prefix: str) -> list[Token]:
+    """Add those of the batch that are not there; the tokens added."""
+    keys = [new.key for new in batch if new.key is not None]
+    known = store.known_push_keys(keys) if keys else set()
+    wanted = [new for new in batch if new.key is None or new.key not in known]
+    unnumbered = sum(new.id is None for new in wanted)
+    number = store.reserve_numbers(prefix, unnumbered) if unnumbered else 0
+    tokens = []
+    for new in wanted:
+        token_id = new.id
+        if token_id is None:
+            token_id = f"{prefix}{number}"
+            number += 1
+        body = fresh_body(new.fields)
+        if new.key is not None:
+            body["picas"] = {"push": new.key}
+        tokens.append(Token(token_id, body))
+    answers = store.insert(tokens) if tokens else []
+    for new, token, answer in zip(wanted, tokens, answers):
+        if answer is None and not (new.key and store.known_push_keys([new.key])):
+            # The id is taken, by a token that was not there when we looked.
+            if new.id is not None:
+                raise _other_content(token.id)
+            raise PoolUnavailable(f"the id {token.id} was taken meanwhile by another program", "Push again.")
+    return [answer for answer in answers if answer is not None]
+
+
+def _digest(fields: Mapping[str, Any], token_id: str | None) -> str:
+    text = fields.get("input")
+    if token_id is None and len(fields) == 1 and isinstance(text, str):
+        content = '{"input":' + encode_basestring_ascii(text) + "}"  # what the encoder would write, sooner
+    else:
+        try:
+            content = _canonical(fields if token_id is None else {**fields, "_id": token_id})
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidInput(f"a token's fields cannot be written as JSON: {error}") from error
+    return blake2b(content.encode("ascii"), digest_size=12).hexdigest()
+
+
+def _key(fields: Mapping[str, Any], token_id: str | None, occurrence: int) -> str:
+    return f"{_digest(fields, token_id)}-{occurrence}"
+
+
+def _batches(news: Iterator[_New]) -> Iterator[list[_New]]:
+    while True:
+        batch = list(islice(news, BATCH))
+        if not batch:
+            return
+        yield batch
+
+
+class _Occurrences:
+    """How often each content has come so far in this push, in bounded memory."""
+
+    def __init__(self) -> None:
+        self._recent: dict[str, int] = {}
+        self._disk: sqlite3.Connection | None = None
+
+    def __enter__(self) -> _Occurrences:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._disk is not None:
+            self._disk.close()
+
+    def count(self, digest: str) -> int:
+        """How many of this content came before this one."""
+        before = self._recent.get(digest)
+        if before is None:
+            before = self._on_disk(digest)
+            if len(self._recent) >= OCCURRENCES_IN_MEMORY:
+                self._spill()
+        self._recent[digest] = before + 1
+        return before
+
+    def _on_disk(self, digest: str) -> int:
+        if self._disk is None:
+            return 0
+        row = self._disk.execute("SELECT n FROM seen WHERE digest = ?", (digest,)).fetchone()
+        return row[0] if row else 0
+
+    def _spill(self) -> None:
+        if self._disk is None:
+            self._disk = sqlite3.connect("", isolation_level=None)  # a temporary file that SQLite itself removes
+            self._disk.execute("CREATE TABLE seen (digest TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID")
+        self._disk.execute("BEGIN")
+        self._disk.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", sorted(self._recent.items()))
+        self._disk.execute("COMMIT")
+        self._recent.clear()

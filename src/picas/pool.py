@@ -1,0 +1,390 @@
+"""The pool: what can be done with tokens, on whatever store keeps them.
+
+A `Pool` joins the pure transitions of `picas.tokens` with the compare-and-set writes of a store, and
+decides what happens when a token changed in between.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, replace
+from enum import Enum
+from itertools import islice
+from typing import TYPE_CHECKING, Callable
+
+from picas import intake, tokens
+from picas.errors import TokenNotFound, TokenTooLarge
+from picas.payload import Payload
+from picas.stores import open_store
+from picas.stores.base import Change
+from picas.tokens import Claimer, Outcome, State, Token
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from types import TracebackType
+
+    from picas.intake import Item, PushResult
+    from picas.selection import Selection
+    from picas.stores.base import Progress, Store
+
+BATCH = 200
+"""Tokens changed in one step by reset and delete."""
+
+
+class Verdict(str, Enum):
+    """What became of a finished attempt."""
+
+    DONE = "done"  # the token is done
+    ERROR = "error"  # the token is in error
+    RETRY = "retry"  # the attempt failed, and the token is todo again
+    SUPERSEDED = "superseded"  # the claim had been lost; the result is kept beside the newer attempt's
+    GONE = "gone"  # the token was deleted meanwhile; there is nothing to write to
+
+
+@dataclass(frozen=True)
+class Result:
+    """An attempt that ended: the token as it was claimed, how it went, and what is to be attached.
+
+    Attributes:
+        logs: the attempt's logs; they never replace those of another attempt.
+        files: what the work made; it replaces files of the same name from earlier attempts.
+    """
+
+    token: Token
+    outcome: Outcome
+    logs: tuple[Payload, ...] = ()
+    files: tuple[Payload, ...] = ()
+
+
+class Pool:
+    """A pool of tokens.
+
+    Args:
+        store: where the tokens are; `open_pool` opens it by URL.
+
+    All methods may raise `PoolUnavailable` (worth trying again) and `PoolRefused` (not).
+
+    Example:
+        >>> pool = open_pool("sqlite:///demo.db")                   # doctest: +SKIP
+        >>> pool.push(["echo one", {"input": "echo two", "cores": 2}]).pushed    # doctest: +SKIP
+        2
+        >>> token = pool.claim()                                    # doctest: +SKIP
+        >>> token.input, token.state                                # doctest: +SKIP
+        ('echo one', <State.LOCKED: 'locked'>)
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    @property
+    def url(self) -> str:
+        """How to open this pool again, without secrets."""
+        return self.store.url
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back connections; the pool opens new ones when it is used again."""
+        self.store.close()
+
+    # --- Filling ---
+
+    def push(
+        self,
+        items: Iterable[Item],
+        *,
+        prefix: str = intake.DEFAULT_PREFIX,
+        again: bool = False,
+        on_progress: Callable[[int], object] | None = None,
+    ) -> PushResult:
+        """Add a token for each item that is not in the pool yet.
+
+        Args:
+            items: strings (they become ``input``) or mappings of fields; ``_id`` in a mapping is the
+                token's id, others are numbered after the highest number there is. What can be iterated
+                twice (a list, a `picas.tokenfile.TokenFile`) is looked through first, and refused whole
+                for one bad item; of an iterator, what came before a bad item stays.
+            prefix: what the ids of numbered tokens start with.
+            again: add all items, also those that were pushed before.
+            on_progress: called now and then with the number of items dealt with so far.
+
+        Raises:
+            InvalidInput: an item cannot become a token.
+            TokenExists: an id that an item asks for belongs to a token with other content.
+            TokenTooLarge: a token's document is over what the store keeps.
+        """
+        return intake.push(self.store, items, prefix=prefix, again=again, on_progress=on_progress)
+
+    # --- Looking ---
+
+    def get(self, token_id: str) -> Token:
+        """The token of this id.
+
+        Raises:
+            TokenNotFound: there is none.
+        """
+        token = self.store.fetch([token_id])[0]
+        if token is None:
+            raise TokenNotFound(f"there is no token {token_id} in {self.url}", "picas list shows those there are.")
+        return token
+
+    def tokens(
+        self,
+        state: State | str | Collection[State] | None = None,
+        where: Selection | None = None,
+        *,
+        ids: Sequence[str] | None = None,
+        older_than: float | None = None,
+    ) -> Iterator[Token]:
+        """The tokens that fit, oldest first, in constant memory.
+
+        Args:
+            state: one state or several; None for all.
+            ids: only these; one that is not there is passed over.
+            older_than: only tokens that were claimed or finished more than so many seconds ago.
+        """
+        states = _states(state)
+        if ids is None:
+            found = self.store.scan(states, where)
+        else:
+            fetched = (self.store.fetch([token_id])[0] for token_id in ids)
+            found = (
+                token
+                for token in fetched
+                if token is not None
+                and (states is None or token.state in states)
+                and (where is None or where.matches(token.id, token.body))
+            )
+        if older_than is None:
+            return found
+        limit = self.store.now() - older_than
+        return (token for token in found if (touched := _touched(token)) is not None and touched < limit)
+
+    def counts(self, where: Selection | None = None) -> dict[State | None, int]:
+        """How many tokens are in each state; under None those whose document fits no state."""
+        return self.store.counts(where)
+
+    def progress(self, seconds: float = 600.0) -> Progress:
+        """What was finished in the last so many seconds."""
+        return self.store.progress(seconds)
+
+    def read_attachment(self, token_id: str, name: str) -> Iterator[bytes]:
+        """An attachment's bytes in pieces.
+
+        Raises:
+            TokenNotFound: there is no such token or attachment.
+        """
+        return self.store.read_attachment(token_id, name)
+
+    # --- Working ---
+
+    def claim(
+        self, claimer: Claimer | None = None, *, where: Selection | None = None, order: str = "priority"
+    ) -> Token | None:
+        """One todo token, now this claimer's; None when there is none."""
+        claimed = self.claim_many(1, claimer, where=where, order=order)
+        return claimed[0] if claimed else None
+
+    def claim_many(
+        self,
+        limit: int,
+        claimer: Claimer | None = None,
+        *,
+        where: Selection | None = None,
+        order: str = "priority",
+    ) -> list[Token]:
+        """Up to ``limit`` todo tokens, now this claimer's; fewer, or none, when there are no more.
+
+        Args:
+            claimer: who claims; this process if not given.
+            order: one of `picas.stores.base.ORDERS`.
+        """
+        who = claimer or this_process()
+        now = self.store.now()
+        return self.store.claim(lambda token: tokens.claim(token, who, now), limit, where, order)
+
+    def finish(
+        self,
+        token: Token,
+        outcome: Outcome,
+        *,
+        logs: Sequence[Payload] = (),
+        files: Sequence[Payload] = (),
+        max_scrub: int = 0,
+    ) -> Verdict:
+        """Write back how the attempt on a claimed token ended; see `finish_many`."""
+        return self.finish_many([Result(token, outcome, tuple(logs), tuple(files))], max_scrub)[0]
+
+    def finish_many(self, results: Sequence[Result], max_scrub: int = 0) -> list[Verdict]:
+        """Write back how attempts ended, in one step where nothing interferes.
+
+        A token that changed since it was claimed is read again: if the claim still holds, the result is
+        written over the new version; if the claim was lost, the result is kept beside the newer
+        attempt's as superseded.
+
+        Args:
+            max_scrub: how often a token is handed out again after failed attempts.
+        """
+        try:
+            answers = self.store.replace([_ending(result, max_scrub) for result in results])
+        except TokenTooLarge:
+            if len(results) == 1:
+                return self.finish_many([_without_output(results[0])], max_scrub)
+            return [self.finish_many([result], max_scrub)[0] for result in results]
+        return [
+            _verdict(answer) if answer is not None else self._finish_changed(result, max_scrub)
+            for answer, result in zip(answers, results)
+        ]
+
+    def _finish_changed(self, result: Result, max_scrub: int) -> Verdict:
+        """Finish a token that is no longer the version that was claimed."""
+        while True:
+            current = self.store.fetch([result.token.id])[0]
+            if current is None:
+                return Verdict.GONE
+            if current.claim_id == result.token.claim_id and current.state is State.LOCKED:
+                change = _ending(replace(result, token=current), max_scrub)
+                answer = self.store.replace([change])[0]
+                if answer is not None:
+                    return _verdict(answer)
+                continue
+            if _has_ended_attempt(current, result):
+                return _verdict(current)  # an earlier try of ours did arrive, and only its answer was lost
+            if self.store.replace([_superseded(current, result)])[0] is not None:
+                return Verdict.SUPERSEDED
+
+    def release(self, claimed: Sequence[Token], started: dict[str, float] | None = None) -> int:
+        """Give back claimed tokens that will not be finished; how many went back to todo.
+
+        Args:
+            started: by token id, when its work began (Unix seconds); one that is not there never began.
+        """
+        began = started or {}
+        now = self.store.now()
+        changes = [Change(tokens.release(token, now, started=began.get(token.id))) for token in claimed]
+        answers = self.store.replace(changes) if changes else []
+        back = 0
+        for token, answer in zip(claimed, answers):
+            if answer is not None:
+                back += 1
+                continue
+            current = self.store.fetch([token.id])[0]  # somebody edited it; is it still ours to give back?
+            if current and current.claim_id == token.claim_id and current.state is State.LOCKED:
+                again = tokens.release(current, now, started=began.get(token.id))
+                back += self.store.replace([Change(again)])[0] is not None
+        return back
+
+    # --- Mending ---
+
+    def reset(self, chosen: Iterable[Token]) -> int:
+        """Make tokens todo again with a fresh retry budget, logs and history kept; how many were reset.
+
+        A token that changed since it was read is left alone.
+        """
+        now = self.store.now()
+        return sum(
+            answer is not None
+            for batch in _batches(token for token in chosen if token.state is not State.TODO)
+            for answer in self.store.replace([Change(tokens.reset(token, now)) for token in batch])
+        )
+
+    def delete(self, chosen: Iterable[Token]) -> int:
+        """Remove tokens with their attachments; how many were removed.
+
+        A token that changed since it was read is left alone.
+        """
+        return sum(sum(self.store.delete(batch)) for batch in _batches(chosen))
+
+
+def open_pool(url: str = "sqlite:///picas.db") -> Pool:
+    """Open the pool at a URL; an embedded one is made if it is not there.
+
+    Args:
+        url: ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``.
+
+    Raises:
+        ConfigError: the URL names no kind of pool.
+        PoolRefused, PoolUnavailable: it cannot be opened; the message says why and what to do.
+    """
+    return Pool(open_store(url))
+
+
+def this_process() -> Claimer:
+    """A claimer for programs that claim by themselves."""
+    host = socket.gethostname()
+    return Claimer(f"{host}-{os.getpid()}", host)
+
+
+def _states(state: State | str | Collection[State] | None) -> set[State] | None:
+    if state is None:
+        return None
+    if isinstance(state, str):  # a State is one too
+        return {State.parse(state)}
+    return set(state)
+
+
+def _touched(token: Token) -> float | None:
+    """When the token was last claimed or finished; None if it never was."""
+    finished = tokens.finished_at(token.body)
+    if finished is not None:
+        return finished
+    lock = token.get("lock")
+    return float(lock) if isinstance(lock, (int, float)) and lock > 0 else None
+
+
+def _ending(result: Result, max_scrub: int) -> Change:
+    """The write that ends an attempt: done, error, or todo for another try."""
+    names = [log.name for log in result.logs]
+    renamed = tokens.displaced_logs(result.token, names)
+    token = tokens.rename_logs(result.token, renamed)
+    end = tokens.retry if tokens.may_retry(token, result.outcome, max_scrub) else tokens.finish
+    return Change(end(token, result.outcome, names), result.logs + result.files, renamed)
+
+
+def _superseded(current: Token, result: Result) -> Change:
+    """The write that keeps a late result beside the attempt that replaced it, under names of its own."""
+    label = f"superseded-{(result.token.claim_id or 'unknown')[:8]}"
+    logs = tuple(replace(log, name=tokens.log_name_of_attempt(log.name, label)) for log in result.logs)
+    files = tuple(replace(file, name=tokens.log_name_of_attempt(file.name, label)) for file in result.files)
+    late = tokens.supersede(current, result.token, result.outcome, [log.name for log in logs])
+    return Change(late, logs + files)
+
+
+def _has_ended_attempt(current: Token, result: Result) -> bool:
+    """Whether the token already holds the end of exactly this attempt."""
+    return any(
+        entry.get("claim") == result.token.claim_id and "started" in entry
+        for entry in (current.run, *current.history)
+    )
+
+
+def _verdict(token: Token) -> Verdict:
+    return {State.DONE: Verdict.DONE, State.ERROR: Verdict.ERROR}.get(token.state or State.TODO, Verdict.RETRY)
+
+
+def _without_output(result: Result) -> Result:
+    """The result with its oversized output as an attachment in place of a field."""
+    if result.outcome.output is None:
+        raise TokenTooLarge(f"token {result.token.id}: the document is over the size that the pool keeps")
+    data = tokens.encode_json(dict(result.outcome.output)).encode()
+    note = f"the output has {len(data):,} bytes and is attached as output.json"
+    outcome = replace(result.outcome, output={"picas_note": note})
+    return replace(
+        result, outcome=outcome, files=(*result.files, Payload("output.json", "application/json", (data,)))
+    )
+
+
+def _batches(chosen: Iterable[Token]) -> Iterator[list[Token]]:
+    iterator = iter(chosen)
+    while True:
+        batch = list(islice(iterator, BATCH))
+        if not batch:
+            return
+        yield batch
