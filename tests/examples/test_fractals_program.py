@@ -209,13 +209,20 @@ def test_what_is_left_of_a_failed_picture_is_removed(program, tmp_path):
 
 
 @pytest.fixture
-def checkout(tmp_path):
-    """A copy of the example in a folder with a blank in its name."""
+def sources(tmp_path):
+    """A copy of the example, nothing built, in a folder with a blank in its name."""
     folder = tmp_path / "my examples" / "fractals"
     folder.mkdir(parents=True)
     for name in ("fractals.c", "process_task.sh"):
         shutil.copy2(FOLDER / name, folder / name)
     return folder
+
+
+@pytest.fixture
+def checkout(sources, program):
+    """The same with the program in it."""
+    shutil.copy2(program, sources / "fractals")
+    return sources
 
 
 def process_task(checkout, scratch, *arguments):
@@ -265,12 +272,12 @@ def test_parameters_that_are_none_fail_and_are_never_run(checkout, tmp_path, tex
     assert list(scratch.iterdir()) == []
 
 
-def test_the_program_is_built_once_and_again_when_its_source_is_newer(checkout, tmp_path):
+def test_the_program_is_built_once_and_again_when_its_source_is_newer(sources, tmp_path):
     scratch = tmp_path / "scratch"
-    built = checkout / "fractals"
+    built = sources / "fractals"
 
     def run_once():
-        assert process_task(checkout, scratch, "-q 0.5 -d 48 -m 1", "t")[0].returncode == 0
+        assert process_task(sources, scratch, "-q 0.5 -d 48 -m 1", "t")[0].returncode == 0
         return built.stat().st_ino
 
     first = run_once()
@@ -278,22 +285,22 @@ def test_the_program_is_built_once_and_again_when_its_source_is_newer(checkout, 
     os.utime(built, (1, 1))
     run_once()
     assert built.stat().st_mtime > 1
-    assert sorted(path.name for path in checkout.iterdir()) == ["fractals", "fractals.c", "process_task.sh"]
+    assert sorted(path.name for path in sources.iterdir()) == ["fractals", "fractals.c", "process_task.sh"]
 
 
-def test_two_workers_that_start_at_once_both_get_a_whole_program(checkout, tmp_path):
+def test_two_workers_that_start_at_once_both_get_a_whole_program(sources, tmp_path):
     workers = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        command = [str(checkout / "process_task.sh"), "-q 0.5 -d 48 -m 1", name]
+        command = [str(sources / "process_task.sh"), "-q 0.5 -d 48 -m 1", name]
         workers.append(subprocess.Popen(command, cwd=tmp_path / name, stdout=subprocess.DEVNULL))
     assert [worker.wait(timeout=60) for worker in workers] == [0, 0]
-    assert sorted(path.name for path in checkout.iterdir()) == ["fractals", "fractals.c", "process_task.sh"]
+    assert sorted(path.name for path in sources.iterdir()) == ["fractals", "fractals.c", "process_task.sh"]
 
 
-def test_a_source_that_does_not_compile_is_said_so(checkout, tmp_path):
-    (checkout / "fractals.c").write_text("this is not C\n")
-    result, output = process_task(checkout, tmp_path / "scratch", "-q 0.5 -d 48 -m 1", "t")
+def test_a_source_that_does_not_compile_is_said_so(sources, tmp_path):
+    (sources / "fractals.c").write_text("this is not C\n")
+    result, output = process_task(sources, tmp_path / "scratch", "-q 0.5 -d 48 -m 1", "t")
     assert (result.returncode, output) == (1, None)
     assert "cannot build" in result.stderr
 
