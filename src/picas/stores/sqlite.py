@@ -16,6 +16,7 @@ import threading
 import time
 from contextlib import contextmanager
 from heapq import merge
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Callable
 
 from picas.errors import InvalidInput, PoolRefused, TokenNotFound, TokenTooLarge
@@ -365,7 +366,7 @@ class SqliteStore:
         chunks = payload.chunks()
         group: list[bytes] = []
         while True:
-            group = [chunk for chunk, _ in zip(chunks, range(STAGE_BYTES // CHUNK_BYTES))]
+            group = list(islice(chunks, STAGE_BYTES // CHUNK_BYTES))
             if not group:
                 break
             with self._write(durable=False) as db:
