@@ -275,9 +275,6 @@ def drive(python: str | Path, driver: str, *args: object, cwd: Path) -> dict[str
 
     Raises `BenchmarkError` if the program fails.
     """
-    env = dict(os.environ)
-    if path:
-        env["PATH"] = path + os.pathsep + env["PATH"]
     argv = [str(python), str(DRIVERS / driver), *map(str, args)]
     output, errors = cwd / ".driver.out", cwd / ".driver.err"
     with output.open("wb") as out, errors.open("wb") as err:
