@@ -1,0 +1,66 @@
+"""The entry point: start quickly, and turn whatever ends a verb into a message and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from picas import _version
+from picas.cli import output
+from picas.errors import InvalidInput, PicasError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FAILED = 1
+USAGE = 2
+INTERNAL = 70  # EX_SOFTWARE of sysexits.h
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+PIPE_CLOSED = 141  # 128 + SIGPIPE
+
+DEBUG_VARIABLE = "PICAS_DEBUG"
+"""Set to anything, it shows the traceback of an unexpected error."""
+
+
+def main() -> None:
+    """Run the command line of this process and leave with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(args: Sequence[str]) -> int:
+    """Run a command line; its exit code."""
+    if list(args) == ["--version"]:  # asked often, by scripts and people: answered before anything is loaded
+        output.say(f"picas {_version.__version__}")
+        return 0
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal's encoding lacks must not end a listing.
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    own = list(args[: args.index("--")]) if "--" in args else list(args)
+    return _guarded(list(args) or ["--help"], as_json="--json" in own)
+
+
+def _guarded(args: list[str], *, as_json: bool) -> int:
+    from picas.cli import group  # noqa: PLC0415 - start-up: click takes longer than Python itself
+
+    try:
+        return group.invoke(args)
+    except PicasError as error:
+        output.fail(error, as_json=as_json)
+        return USAGE if isinstance(error, InvalidInput) else FAILED
+    except KeyboardInterrupt:
+        output.note("")
+        return INTERRUPTED
+    except BrokenPipeError:
+        output.silence()
+        return PIPE_CLOSED
+    except Exception as error:  # the last resort: nobody is shown a bare traceback
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        output.problem(
+            "InternalError",
+            f"{type(error).__name__}: {error}",
+            f"That should not have happened. {DEBUG_VARIABLE}=1 shows where; please report it.",
+            as_json=as_json,
+        )
+        return INTERNAL

@@ -1,0 +1,203 @@
+"""The one place that prints. A verb returns a `View`; here it becomes text for people, or JSON.
+
+Results go to standard output; errors, questions and progress go to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from picas.cli.text import cut, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import TextIO
+
+    from picas.errors import PicasError
+
+NARROWEST = 40
+"""Columns below which a terminal's width is not taken at its word."""
+
+REFRESH_SECONDS = 0.2
+"""How often a status line is written at most."""
+
+_STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34"}
+_STATE_STYLES = {"todo": "blue", "locked": "yellow", "done": "green", "error": "red"}
+
+
+class Screen:
+    """What is known of the place that a text is printed to.
+
+    Attributes:
+        terminal: whether it is one.
+        colour: whether colours are wanted there.
+        width: columns of the terminal; None where lines may be as long as they are.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.terminal = stream.isatty()
+        self.colour = self.terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        self.width: int | None = None
+        if self.terminal:
+            try:
+                self.width = max(NARROWEST, os.get_terminal_size(stream.fileno()).columns)
+            except OSError:
+                self.width = 80
+
+    def style(self, text: str, *names: str) -> str:
+        """The text in these styles, where there are colours."""
+        if not self.colour or not names:
+            return text
+        return f"\x1b[{';'.join(_STYLES[name] for name in names)}m{text}\x1b[0m"
+
+    def state(self, name: str, text: str | None = None) -> str:
+        """The name of a state, or a text about it, in its colour."""
+        style = _STATE_STYLES.get(name)
+        shown = name if text is None else text
+        return self.style(shown, style) if style else shown
+
+    def fit(self, line: str) -> str:
+        """The line cut to the screen's width."""
+        return line if self.width is None else cut(line, self.width)
+
+
+class View:
+    """What a verb found out: as data, and as lines for people. Sub-classes say both."""
+
+    exit_code = 0
+
+    def data(self) -> Any:
+        """The documented JSON value."""
+        raise NotImplementedError
+
+    def json_lines(self) -> Iterator[str]:
+        """The lines of ``--json``: one document, unless a view streams."""
+        yield to_json(self.data(), indent=2)
+
+    def lines(self, screen: Screen) -> Iterable[str]:
+        """The lines for people."""
+        raise NotImplementedError
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON in ASCII: any terminal, pipe and encoding can take it."""
+    import json  # noqa: PLC0415 - start-up
+
+    return json.dumps(value, indent=indent)
+
+
+def show(view: View, *, as_json: bool) -> None:
+    """Print a verb's result."""
+    lines = view.json_lines() if as_json else view.lines(Screen(sys.stdout))
+    for line in lines:
+        sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def say(line: str) -> None:
+    """One line of result, at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def note(line: str) -> None:
+    """One line beside the result."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def raw(pieces: Iterable[bytes]) -> None:
+    """Bytes as they are, to standard output."""
+    sys.stdout.flush()
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+
+
+def clear() -> None:
+    """Empty the terminal and go to its top; nothing where there is no terminal."""
+    if sys.stdout.isatty():
+        sys.stdout.write("\x1b[H\x1b[2J")
+
+
+def fail(error: PicasError, *, as_json: bool) -> None:
+    """Say what went wrong and what to do about it."""
+    kind = type(error).__name__
+    problem(kind, error.message, error.advice, as_json=as_json)
+
+
+def problem(kind: str, message: str, advice: str, *, as_json: bool) -> None:
+    """An error in words of our own."""
+    if as_json:
+        note(to_json({"error": {"kind": kind, "message": message, "advice": advice}}))
+        return
+    screen = Screen(sys.stderr)
+    note(screen.style("picas:", "red", "bold") + " " + visible(message, keep="\n"))
+    if advice:
+        note(visible(advice, keep="\n"))
+
+
+def can_ask() -> bool:
+    """Whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def confirm(question: str) -> bool:
+    """Ask on the terminal; only a yes is a yes."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        sys.stderr.write("\n")
+    return answer.strip().lower() in ("y", "yes")
+
+
+class StatusLine:
+    """A line on a terminal's standard error that is overwritten now and then; nothing where there is none.
+
+    Example:
+        >>> with StatusLine() as line:          # doctest: +SKIP
+        ...     line.update("1,000 pushed")
+    """
+
+    def __init__(self) -> None:
+        self._screen = Screen(sys.stderr)
+        self._next = 0.0
+        self._text = ""
+
+    def __enter__(self) -> StatusLine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.clear()
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is a terminal for it."""
+        return self._screen.terminal
+
+    def update(self, text: str) -> None:
+        """Show this now, unless the last text is too young."""
+        if not self.shown or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + REFRESH_SECONDS
+        self._text = cut(text, (self._screen.width or NARROWEST) - 1)  # a full line would wrap
+        sys.stderr.write(f"\r\x1b[K{self._text}")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Take it away, so that something else can be printed."""
+        if self._text:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._text = ""
+
+
+def silence() -> None:
+    """Whoever read standard output is gone: let nothing more go there, nor complain at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

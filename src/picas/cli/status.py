@@ -1,0 +1,109 @@
+"""``picas status``: the four counts, the rate, the time left."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from picas.cli import options, output, pools, text
+from picas.cli.group import verb
+from picas.config import parse_duration
+from picas.report import Status, status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from picas.pool import Pool
+    from picas.selection import Selection
+    from picas.stores.base import Progress
+
+WINDOWS_SECONDS = (20.0, 60.0, 600.0)
+"""Stretches of time to take the rate over: the shortest in which enough happened, so that a pilot that has
+just begun is not judged by the minutes before it."""
+
+ENOUGH_FINISHED = 20
+
+
+class StatusView(output.View):
+    """The status of a pool."""
+
+    def __init__(self, pool: str, found: Status) -> None:
+        self.pool = pool
+        self.found = found
+
+    def data(self) -> dict[str, object]:
+        """See docs/reference/cli.md."""
+        found = self.found
+        return {
+            "pool": self.pool,
+            **found.counts,
+            "total": found.total,
+            "rate": found.rate,
+            "rate_window": found.window,
+            "seconds_left": found.seconds_left,
+            "wall_mean": found.wall_mean,
+        }
+
+    def lines(self, screen: output.Screen) -> Iterator[str]:
+        """A short table, then what the numbers mean."""
+        yield screen.style(text.visible(self.pool), "bold")
+        counts = {name: count for name, count in self.found.counts.items() if count or name != "other"}
+        width = max(len(text.number(self.found.total)), 1)
+        for name, count in counts.items():
+            yield f"  {screen.state(name, f'{name:<7}')}{text.number(count):>{width + 2}}"
+        yield f"  {'total':<7}{text.number(self.found.total):>{width + 2}}"
+        yield from self._pace()
+        if counts.get("other"):
+            yield "other: documents whose lock and done fit no state; picas list --state other"
+        if counts["error"]:
+            yield "picas errors tells what failed"
+
+    def _pace(self) -> Iterator[str]:
+        found = self.found
+        if found.rate is None or found.window is None:
+            return
+        parts = [f"{found.rate * 60:,.3g} tokens/min in the last {text.duration(found.window)}"]
+        if found.wall_mean is not None:
+            parts.append(f"{text.duration(found.wall_mean)} each")
+        if found.seconds_left is not None:
+            parts.append(f"about {text.duration(found.seconds_left)} left")
+        yield ", ".join(parts)
+
+
+@verb("status")
+@options.where
+@click.option(
+    "--watch",
+    callback=options.parsed(parse_duration),
+    is_flag=False,
+    flag_value="2",
+    metavar="[SECONDS]",
+    help="Look again every so many seconds (2), until Ctrl-C.",
+)
+@options.pass_call
+def command(call: options.Call, where: Selection | None, watch: float | None) -> output.View | None:
+    """Show how many tokens are todo, locked, done and in error, the rate and the time left."""
+    pool = pools.existing(call)
+    if watch is None:
+        return _look(pool, where)
+    while True:
+        view = _look(pool, where)
+        if not call.as_json:
+            output.clear()
+        output.show(view, as_json=call.as_json)
+        time.sleep(max(watch, 0.1))
+
+
+def _look(pool: Pool, where: Selection | None) -> StatusView:
+    return StatusView(pool.url, status(pool.counts(where), None if where else _progress(pool)))
+
+
+def _progress(pool: Pool) -> Progress | None:
+    found = None
+    for seconds in WINDOWS_SECONDS:
+        found = pool.progress(seconds)
+        if found.finished >= ENOUGH_FINISHED:
+            break
+    return found
