@@ -278,15 +278,35 @@ def _js_number(value: object) -> float:
         return value
     if isinstance(value, (bool, float)):
         return float(value)
+    if not isinstance(value, (str, list)):  # null is not even equal to 0
+        return math.nan
+    text = _js_string(value).strip(_JS_SPACE)
+    if not text:
+        return 0.0
+    if _JS_RADIX.fullmatch(text):
+        return int(text, 0)
+    return float(text) if _JS_DECIMAL.fullmatch(text) else math.nan
+
+
+_JS_SPACE = "\t\n\v\f\r \xa0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))
+_JS_DECIMAL = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
+_JS_RADIX = re.compile(r"0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+")
+_LEADING_INTEGER = re.compile(r"([+-]?)(?:0[xX]([0-9a-fA-F]*)|([0-9]+))")
+
+_JS_INFINITE = 400
+"""Digits from which on a number is Infinity in JavaScript, and slow or refused here."""
+
+
+def _js_string(value: object) -> str:
+    """JavaScript's ``String(value)``, as far as a number can be read at its beginning."""
     if isinstance(value, str):
-        try:
-            return float(value) if value.strip() else 0.0
-        except ValueError:
-            return math.nan
-    return math.nan
-
-
-_LEADING_INTEGER = re.compile(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|[0-9]+)")
+        return value
+    if isinstance(value, list):
+        return ",".join("" if item is None else _js_string(item) for item in value)
+    if isinstance(value, float):
+        # Without an exponent from 1e-6 on, where Python begins to write one below 1e-4.
+        return f"{value:.22f}" if 1e-6 <= abs(value) < 1e-4 else repr(value)
+    return str(value) if type(value) is int and abs(value) < 10**_JS_INFINITE else "not a number"
 
 
 def js_parse_int(value: object) -> int | None:
@@ -296,19 +316,21 @@ def js_parse_int(value: object) -> int | None:
     """
     if type(value) is int:
         return value
-    if isinstance(value, bool) or not isinstance(value, (float, str)):
+    found = _LEADING_INTEGER.match(_js_string(value).lstrip(_JS_SPACE))
+    if found is None or found[2] == "":
         return None
-    found = _LEADING_INTEGER.match(str(value))
-    if found is None:
-        return None
-    sign, digits = found.groups()
-    magnitude = int(digits, 16) if digits[:2].lower() == "0x" else int(digits)
+    sign, hexadecimal, decimal = found.groups()
+    magnitude = int(hexadecimal, 16) if hexadecimal else int(decimal.lstrip("0")[:_JS_INFINITE] or "0")
     return -magnitude if sign == "-" else magnitude
 
 
 def priority_of(doc: Mapping[str, Any]) -> float:
     """The document's ``priority`` as a finite number, 0 where it has none."""
-    value = doc.get("priority", 0)
+    return _finite(doc.get("priority"))
+
+
+def _finite(value: object) -> float:
+    """The value if it is a finite number, else 0."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return 0.0
     try:
@@ -328,7 +350,7 @@ def finished_at(doc: Mapping[str, Any]) -> float | None:
     ours = doc.get("picas")
     run = ours.get("run") if isinstance(ours, dict) else None
     ended = run.get("ended") if isinstance(run, dict) else None
-    return float(ended) if isinstance(ended, (int, float)) else max(0.0, _js_number(doc.get("done")))
+    return _finite(ended) or max(0.0, _finite(_js_number(doc.get("done"))))
 
 
 def _count(value: object) -> int:
