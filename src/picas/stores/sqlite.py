@@ -19,7 +19,7 @@ from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Callable
 
-from picas.errors import InvalidInput, PoolRefused, TokenNotFound, TokenTooLarge
+from picas.errors import InvalidInput, PoolRefused, PoolUnavailable, TokenNotFound, TokenTooLarge
 from picas.payload import CHUNK_BYTES
 from picas.stores.base import Change, Progress
 from picas.stores.sqlite_file import open_file, translated_errors
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 MAX_DOCUMENT_BYTES = 8_000_000
 """The largest document kept: CouchDB's own default, so that a pool can move between the two stores."""
 
+MAX_NESTING = 500
+"""Lists and objects in each other: more than SQLite's JSON functions and Python's reader take everywhere."""
+
 INLINE_BYTES = 1 << 16
 """Attachments up to this size are written in the token's own transaction, larger ones before it."""
 
@@ -48,7 +51,9 @@ PAGE = 100
 """Tokens read at a time by a scan."""
 
 _ORDER_BY = {"priority": "priority DESC, seq", "oldest": "seq", "newest": "seq DESC"}
-_TRAILING_NUMBER = re.compile(r"(.*?)(0|[1-9][0-9]{0,14})", re.DOTALL)
+_DIGITS = "0123456789"
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
+_BRACKET_OR_STRING = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"')
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 _abandoned: list[sqlite3.Connection] = []  # a parent's connections: closing them in the child is not safe
@@ -66,7 +71,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.url = f"sqlite:///{path}"
+        self.url = "sqlite:///" + str(path).replace("%", "%25")
         self._idle: list[sqlite3.Connection] = []
         self._pid = os.getpid()
         self._numbering = threading.Lock()
@@ -93,6 +98,14 @@ class SqliteStore:
             raise
         finally:
             self._idle.append(db)
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        """Several SELECTs that see the pool at one moment: a document and its attachments fit together."""
+        with self._connection() as db:
+            db.execute("BEGIN")
+            yield db
+            db.execute("COMMIT")
 
     @contextmanager
     def _write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
@@ -140,14 +153,20 @@ class SqliteStore:
         ]
 
     def _remember_numbers(self, db: sqlite3.Connection, tokens: Iterable[Token]) -> None:
+        """Let the numbers that are given out go on after those of these ids.
+
+        A prefix that nobody has asked numbers of has no row; it is searched when somebody does.
+        """
+        known = {row[0] for row in db.execute("SELECT prefix FROM numbering")}
+        some_end_in_digits = any(prefix[-1:] in _DIGITS for prefix in known if prefix)
         highest: dict[str, int] = {}
-        for token in tokens:
-            found = _TRAILING_NUMBER.fullmatch(token.id)
-            if found:
-                prefix, number = found[1], int(found[2])
-                if number > highest.get(prefix, -1):
-                    highest[prefix] = number
-        # A prefix that nobody has asked numbers of has no row; it is searched when somebody does.
+        for token in tokens if known else ():
+            stem = len(token.id.rstrip(_DIGITS))
+            # "a15" is number 15 after "a", and number 5 after "a1"
+            for end in range(stem, len(token.id) if some_end_in_digits else stem + 1):
+                prefix = token.id[:end]
+                if prefix in known:
+                    highest[prefix] = max(highest.get(prefix, -1), _number_after(prefix, token.id))
         db.executemany(
             "UPDATE numbering SET last = max(last, ?) WHERE prefix = ?",
             [(number, prefix) for prefix, number in highest.items()],
@@ -161,7 +180,8 @@ class SqliteStore:
                 part = wanted[start : start + 500]
                 marks = ",".join("?" * len(part))
                 known.update(
-                    row[0] for row in db.execute(f"SELECT push_key FROM token WHERE push_key IN ({marks})", part)
+                    row[0]
+                    for row in db.execute(f"SELECT push_key FROM token WHERE push_key IN ({marks})", part)
                 )
         return known
 
@@ -179,25 +199,23 @@ class SqliteStore:
         where, params = "1", []
         if prefix:
             where, params = "id >= ? AND id < ?", [prefix, prefix + "\U0010ffff"]
-        highest = -1
-        for (token_id,) in db.execute(f"SELECT id FROM token WHERE {where}", params):
-            found = _TRAILING_NUMBER.fullmatch(token_id)
-            if found and found[1] == prefix:
-                highest = max(highest, int(found[2]))
-        return highest
+        rows = db.execute(f"SELECT id FROM token WHERE {where}", params)
+        return max((_number_after(prefix, token_id) for (token_id,) in rows), default=-1)
 
     # --- Reading ---
 
     def fetch(self, ids: Sequence[str]) -> list[Token | None]:
         found: dict[str, Token] = {}
-        with self._connection() as db:
+        with self._read() as db:
             for token_id in ids:
                 row = db.execute("SELECT seq, id, rev, doc FROM token WHERE id = ?", (token_id,)).fetchone()
                 if row:
                     found[token_id] = self._with_attachments(db, [row])[0]
         return [found.get(token_id) for token_id in ids]
 
-    def _with_attachments(self, db: sqlite3.Connection, rows: Sequence[tuple[int, str, int, str]]) -> list[Token]:
+    def _with_attachments(
+        self, db: sqlite3.Connection, rows: Sequence[tuple[int, str, int, str]]
+    ) -> list[Token]:
         attached: dict[int, dict[str, AttachmentInfo]] = {}
         marks = ",".join("?" * len(rows))
         for seq, *info in db.execute(
@@ -210,21 +228,28 @@ class SqliteStore:
             for seq, token_id, rev, doc in rows
         ]
 
-    def scan(self, states: Collection[State] | None = None, where: Selection | None = None) -> Iterator[Token]:
+    def scan(
+        self, states: Collection[State] | None = None, where: Selection | None = None
+    ) -> Iterator[Token]:
         if states is None:
             streams = [self._scan("1", [], where)]
         else:
             # One walk of the (state, seq) index for each, merged: no state is searched for among the others.
             streams = [self._scan("state = ?", [state.value], where) for state in sorted(set(states))]
-        for _, token in merge(*streams, key=lambda item: item[0]):
-            yield token
+        last = 0
+        for seq, token in merge(*streams, key=lambda item: item[0]):
+            if seq > last:  # one that changed from state to state meanwhile can be in two of the streams
+                yield token
+                last = seq
 
-    def _scan(self, condition: str, params: list[Any], where: Selection | None) -> Iterator[tuple[int, Token]]:
+    def _scan(
+        self, condition: str, params: list[Any], where: Selection | None
+    ) -> Iterator[tuple[int, Token]]:
         extra, values = where.sql() if where else ("1", [])
         sql = f"SELECT seq, id, rev, doc FROM token WHERE {condition} AND seq > ? AND {extra} ORDER BY seq LIMIT {PAGE}"
         last = 0
         while True:
-            with self._connection() as db:
+            with self._read() as db:
                 rows = db.execute(sql, [*params, last, *values]).fetchall()
                 page = self._with_attachments(db, rows)
             for row, token in zip(rows, page):
@@ -246,7 +271,9 @@ class SqliteStore:
     def progress(self, seconds: float) -> Progress:
         now = self.now()
         with self._connection() as db:
-            finished = db.execute("SELECT count(*) FROM token WHERE finished > ?", (now - seconds,)).fetchone()[0]
+            finished = db.execute(
+                "SELECT count(*) FROM token WHERE finished > ?", (now - seconds,)
+            ).fetchone()[0]
             sample = "SELECT json_extract(doc, '$.picas.run.wall') AS wall FROM token WHERE finished > ?"
             wall = db.execute(
                 f"SELECT avg(wall) FROM ({sample} ORDER BY finished DESC LIMIT 200)", (now - seconds,)
@@ -256,20 +283,29 @@ class SqliteStore:
     def read_attachment(self, token_id: str, name: str) -> Iterator[bytes]:
         with self._connection() as db:
             row = db.execute(
-                "SELECT a.id FROM attachment a JOIN token t ON t.seq = a.token WHERE t.id = ? AND a.name = ?",
+                "SELECT a.id, a.digest, a.length FROM attachment a JOIN token t ON t.seq = a.token "
+                "WHERE t.id = ? AND a.name = ?",
                 (token_id, name),
             ).fetchone()
         if row is None:
             raise TokenNotFound(f"{self.url}: token {token_id} has no attachment {name}")
+        number, digest, left = row
         n = 0
-        while True:
+        while left > 0:
             with self._connection() as db:
+                # The digest too: the row's number may have gone to another attachment meanwhile.
                 piece = db.execute(
-                    "SELECT data FROM piece WHERE attachment = ? AND n = ?", (row[0], n)
+                    "SELECT data FROM piece JOIN attachment ON id = attachment "
+                    "WHERE attachment = ? AND digest = ? AND n = ?",
+                    (number, digest, n),
                 ).fetchone()
             if piece is None:
-                return
+                raise PoolUnavailable(
+                    f"attachment {name} of token {token_id} was replaced or deleted while it was read",
+                    "Read it again.",
+                )
             yield piece[0]
+            left -= len(piece[0])
             n += 1
 
     # --- Claiming ---
@@ -293,7 +329,8 @@ class SqliteStore:
                 updates.append((*_columns(token), seq))
                 claimed.append(Token(token_id, token.body, _rev(seq, rev + 1)))
             db.executemany(
-                "UPDATE token SET rev = rev + 1, state = ?, priority = ?, finished = ?, doc = ? WHERE seq = ?", updates
+                "UPDATE token SET rev = rev + 1, state = ?, priority = ?, finished = ?, doc = ? WHERE seq = ?",
+                updates,
             )
         return claimed
 
@@ -301,17 +338,18 @@ class SqliteStore:
 
     def replace(self, changes: Sequence[Change]) -> list[Token | None]:
         rows = [_columns(change.token) for change in changes]
-        staged = {
-            (i, payload.name): self._stage(payload)
-            for i, change in enumerate(changes)
-            for payload in change.attach
-            if payload.length > INLINE_BYTES
-        }
+        payloads = [_by_name(change) for change in changes]
         inline = {
-            (i, payload.name): payload.read()
-            for i, change in enumerate(changes)
-            for payload in change.attach
+            (i, name): payload.read()
+            for i, named in enumerate(payloads)
+            for name, payload in named.items()
             if payload.length <= INLINE_BYTES
+        }
+        staged = {
+            (i, name): self._stage(payload)
+            for i, named in enumerate(payloads)
+            for name, payload in named.items()
+            if payload.length > INLINE_BYTES
         }
         written: list[Token | None] = []
         with self._write() as db:
@@ -327,8 +365,8 @@ class SqliteStore:
                     written.append(None)
                     continue
                 self._rename(db, seq, change)
-                for payload in change.attach:
-                    key = (i, payload.name)
+                for name, payload in payloads[i].items():
+                    key = (i, name)
                     self._attach(db, seq, payload, staged.pop(key, None), inline.get(key, b""))
                 written.append(Token(token.id, token.body, _rev(seq, rev + 1)))
             self._unstage(db, staged.values())
@@ -336,9 +374,13 @@ class SqliteStore:
 
     def _rename(self, db: sqlite3.Connection, seq: int, change: Change) -> None:
         for old, new in change.rename.items():
-            db.execute("UPDATE OR REPLACE attachment SET name = ? WHERE token = ? AND name = ?", (new, seq, old))
+            db.execute(
+                "UPDATE OR REPLACE attachment SET name = ? WHERE token = ? AND name = ?", (new, seq, old)
+            )
 
-    def _attach(self, db: sqlite3.Connection, seq: int, payload: Payload, staged: int | None, data: bytes) -> None:
+    def _attach(
+        self, db: sqlite3.Connection, seq: int, payload: Payload, staged: int | None, data: bytes
+    ) -> None:
         db.execute("DELETE FROM attachment WHERE token = ? AND name = ?", (seq, payload.name))
         if staged is not None:
             db.execute("UPDATE attachment SET token = ? WHERE id = ?", (seq, staged))
@@ -401,9 +443,12 @@ class SqliteStore:
 def _columns(token: Token) -> tuple[str | None, float, float | None, str]:
     """What the columns ``state``, ``priority``, ``finished`` and ``doc`` hold for a token."""
     try:
+        token.id.encode()  # a half surrogate pair: UnicodeEncodeError is a ValueError
         doc = _encode(token.body)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidInput(f"token {token.id}: the document cannot be written as JSON: {error}") from error
+    if _nesting(doc) > MAX_NESTING:
+        raise InvalidInput(f"token {token.id}: lists and objects are nested more than {MAX_NESTING} deep")
     if len(doc) > MAX_DOCUMENT_BYTES:
         raise TokenTooLarge(
             f"token {token.id}: its document has {len(doc):,} bytes; at most {MAX_DOCUMENT_BYTES:,} are kept",
@@ -412,6 +457,45 @@ def _columns(token: Token) -> tuple[str | None, float, float | None, str]:
     state = state_of(token.body)
     finished = finished_at(token.body) if state in (State.DONE, State.ERROR) else None
     return (state.value if state else None, priority_of(token.body), finished, doc)
+
+
+def _number_after(prefix: str, token_id: str) -> int:
+    """The number that is all that follows the prefix in an id, −1 if something else does."""
+    found = _NUMBER.fullmatch(token_id, len(prefix))
+    return int(found[0]) if found else -1
+
+
+def _nesting(doc: str) -> int:
+    """How deep lists and objects are in each other; anything up to `MAX_NESTING` if certainly not deeper."""
+    if doc.count("[") + doc.count("{") <= MAX_NESTING:  # nearly always: nothing is worth a closer look
+        return 0
+    deepest = level = 0
+    for sign in _BRACKET_OR_STRING.findall(doc):
+        if sign in "[{":
+            level += 1
+            deepest = max(deepest, level)
+        elif sign in "]}":
+            level -= 1
+    return deepest
+
+
+def _by_name(change: Change) -> dict[str, Payload]:
+    """What is to be attached; of two of one name the last counts."""
+    for name in (*(payload.name for payload in change.attach), *change.rename.values()):
+        if not _is_text(name):
+            raise InvalidInput(
+                f"token {change.token.id}: {name!r} cannot be the name of an attachment: it is no Unicode text"
+            )
+    return {payload.name: payload for payload in change.attach}
+
+
+def _is_text(name: str) -> bool:
+    """Whether it can be written as UTF-8, which names of files that are in no such encoding cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _rev(seq: int, rev: int) -> str:

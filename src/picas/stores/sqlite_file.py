@@ -70,7 +70,9 @@ def open_file(path: Path) -> sqlite3.Connection:
             "use a CouchDB pool (--pool https://host:port/db).",
         )
     if not path.parent.is_dir():
-        raise PoolRefused(f"there is no directory {path.parent} for the pool", f"Make it: mkdir -p {path.parent}")
+        raise PoolRefused(
+            f"there is no directory {path.parent} for the pool", f"Make it: mkdir -p {path.parent}"
+        )
     with translated_errors(path):
         if path.exists() and not os.access(path, os.W_OK):
             return _open_read_only(path)
@@ -112,7 +114,8 @@ def _version(db: sqlite3.Connection, path: Path) -> int:
         return 0
     if application != APPLICATION_ID:
         raise PoolRefused(
-            f"{path} is an SQLite database, but not a PiCaS pool", "Give another file for the pool; nothing was changed."
+            f"{path} is an SQLite database, but not a PiCaS pool",
+            "Give another file for the pool; nothing was changed.",
         )
     if version > len(migrations()):
         raise PoolRefused(
@@ -187,18 +190,43 @@ def network_file_system(path: Path, mounts: str | None = None) -> str | None:
         inside = place == point or place.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):  # the last of equals is the one mounted on top
             best, kind = point, types[0]
-    plain = kind[5:] if kind.startswith("fuse.") else kind
+    plain = kind.removeprefix("fuse.")
     return kind if plain in NETWORK_FILE_SYSTEMS else None
 
 
 _WORDS = (
     # what SQLite says, the error it becomes, what happened, what to do
-    ("locked", PoolUnavailable, "is kept busy by other processes", "It is tried again; if it stays so, look for a stuck process."),
-    ("disk is full", PoolUnavailable, "cannot grow: the disk is full", "Free some space; nothing that was saved is lost."),
-    ("disk i/o error", PoolUnavailable, "cannot be read or written", "Is the disk full, over quota, or failing?"),
+    (
+        "locked",
+        PoolUnavailable,
+        "is kept busy by other processes",
+        "It is tried again; if it stays so, look for a stuck process.",
+    ),
+    (
+        "disk is full",
+        PoolUnavailable,
+        "cannot grow: the disk is full",
+        "Free some space; nothing that was saved is lost.",
+    ),
+    (
+        "disk i/o error",
+        PoolUnavailable,
+        "cannot be read or written",
+        "Is the disk full, over quota, or failing?",
+    ),
     ("readonly", PoolRefused, "cannot be written", "Check the permissions of the file and of its directory."),
-    ("unable to open", PoolRefused, "cannot be opened", "Check the path and the permissions of file and directory."),
-    ("not a database", PoolRefused, "is not a PiCaS pool", "Give another file for the pool; nothing was changed."),
+    (
+        "unable to open",
+        PoolRefused,
+        "cannot be opened",
+        "Check the path and the permissions of file and directory.",
+    ),
+    (
+        "not a database",
+        PoolRefused,
+        "is not a PiCaS pool",
+        "Give another file for the pool; nothing was changed.",
+    ),
     ("malformed", PoolRefused, "is damaged", "Restore a copy, or try: sqlite3 FILE .recover"),
 )
 
