@@ -218,8 +218,12 @@ class _Occurrences:
 
     def _spill(self) -> None:
         if self._disk is None:
-            self._disk = sqlite3.connect("", isolation_level=None)  # a temporary file that SQLite itself removes
-            self._disk.execute("CREATE TABLE seen (digest TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID")
+            self._disk = sqlite3.connect(
+                "", isolation_level=None
+            )  # a temporary file that SQLite itself removes
+            self._disk.execute(
+                "CREATE TABLE seen (digest TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID"
+            )
         self._disk.execute("BEGIN")
         self._disk.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?)", sorted(self._recent.items()))
         self._disk.execute("COMMIT")

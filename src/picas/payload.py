@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ class Payload:
 
     name: str
     content_type: str
-    parts: tuple[Union[bytes, Stretch], ...]
+    parts: tuple[bytes | Stretch, ...]
 
     @property
     def length(self) -> int:

@@ -18,7 +18,7 @@ from picas.errors import TokenNotFound, TokenTooLarge
 from picas.payload import Payload
 from picas.stores import open_store
 from picas.stores.base import Change
-from picas.tokens import Claimer, Outcome, State, Token
+from picas.tokens import Claimer, Failure, Outcome, State, Token
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -37,7 +37,7 @@ class Verdict(str, Enum):
 
     DONE = "done"  # the token is done
     ERROR = "error"  # the token is in error
-    RETRY = "retry"  # the attempt failed, and the token is todo again
+    RETRY = "retry"  # the attempt failed or was given up, and the token is todo again
     SUPERSEDED = "superseded"  # the claim had been lost; the result is kept beside the newer attempt's
     GONE = "gone"  # the token was deleted meanwhile; there is nothing to write to
 
@@ -132,7 +132,9 @@ class Pool:
         """
         token = self.store.fetch([token_id])[0]
         if token is None:
-            raise TokenNotFound(f"there is no token {token_id} in {self.url}", "picas list shows those there are.")
+            raise TokenNotFound(
+                f"there is no token {token_id} in {self.url}", "picas list shows those there are."
+            )
         return token
 
     def tokens(
@@ -260,15 +262,10 @@ class Pool:
             if self.store.replace([_superseded(current, result)])[0] is not None:
                 return Verdict.SUPERSEDED
 
-    def release(self, claimed: Sequence[Token], started: dict[str, float] | None = None) -> int:
-        """Give back claimed tokens that will not be finished; how many went back to todo.
-
-        Args:
-            started: by token id, when its work began (Unix seconds); one that is not there never began.
-        """
-        began = started or {}
+    def release(self, claimed: Sequence[Token]) -> int:
+        """Give back claimed tokens whose work never began; how many went back to todo."""
         now = self.store.now()
-        changes = [Change(tokens.release(token, now, started=began.get(token.id))) for token in claimed]
+        changes = [Change(tokens.release(token, now)) for token in claimed]
         answers = self.store.replace(changes) if changes else []
         back = 0
         for token, answer in zip(claimed, answers):
@@ -277,8 +274,7 @@ class Pool:
                 continue
             current = self.store.fetch([token.id])[0]  # somebody edited it; is it still ours to give back?
             if current and current.claim_id == token.claim_id and current.state is State.LOCKED:
-                again = tokens.release(current, now, started=began.get(token.id))
-                back += self.store.replace([Change(again)])[0] is not None
+                back += self.store.replace([Change(tokens.release(current, now))])[0] is not None
         return back
 
     # --- Mending ---
@@ -340,12 +336,18 @@ def _touched(token: Token) -> float | None:
 
 
 def _ending(result: Result, max_scrub: int) -> Change:
-    """The write that ends an attempt: done, error, or todo for another try."""
+    """The write that ends an attempt: done, error, todo for another try, or todo because its pilot had to go."""
     names = [log.name for log in result.logs]
     renamed = tokens.displaced_logs(result.token, names)
     token = tokens.rename_logs(result.token, renamed)
-    end = tokens.retry if tokens.may_retry(token, result.outcome, max_scrub) else tokens.finish
-    return Change(end(token, result.outcome, names), result.logs + result.files, renamed)
+    outcome = result.outcome
+    if outcome.failure is Failure.RELEASED:
+        ended = tokens.release(token, outcome.ended, started=outcome.started, logs=names)
+    elif tokens.may_retry(token, outcome, max_scrub):
+        ended = tokens.retry(token, outcome, names)
+    else:
+        ended = tokens.finish(token, outcome, names)
+    return Change(ended, result.logs + result.files, renamed)
 
 
 def _superseded(current: Token, result: Result) -> Change:
@@ -366,7 +368,9 @@ def _has_ended_attempt(current: Token, result: Result) -> bool:
 
 
 def _verdict(token: Token) -> Verdict:
-    return {State.DONE: Verdict.DONE, State.ERROR: Verdict.ERROR}.get(token.state or State.TODO, Verdict.RETRY)
+    return {State.DONE: Verdict.DONE, State.ERROR: Verdict.ERROR}.get(
+        token.state or State.TODO, Verdict.RETRY
+    )
 
 
 def _without_output(result: Result) -> Result:

@@ -289,8 +289,8 @@ function field(value) {
 """The function that `Selection.javascript` reads nested and oddly named fields with."""
 
 _JAVASCRIPT_INHERITED = frozenset(
-    ("constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString", "toString")
-    + ("toSource", "valueOf", "watch", "unwatch", "eval")
+    "constructor hasOwnProperty isPrototypeOf propertyIsEnumerable toLocaleString toString toSource "
+    "valueOf watch unwatch eval".split()
 )
 """Names that any JavaScript object answers to without having the field."""
 

@@ -48,8 +48,10 @@ JOB_ID_FIELDS = ("dirac_job_id", "wms_job_id", "cream_job_id", "pbs_job_id", "sl
 """The fields that name the batch job that holds a token; removed when the token is free again."""
 
 RESERVED_FIELDS = frozenset(
-    ("_rev", "_attachments", "type", "lock", "done", "exit_code", "hostname", "scrub_count", "error")
-    + ("output", "uploads", "picas", *JOB_ID_FIELDS)
+    (
+        *"_rev _attachments type lock done exit_code hostname scrub_count error output uploads picas".split(),
+        *JOB_ID_FIELDS,
+    )
 )
 """Fields that PiCaS itself writes: a pushed token may carry them only with the value of a fresh token."""
 
@@ -109,6 +111,7 @@ class Outcome:
         message: one line for people; the last line of the error output if there is nothing better.
         exception: a traceback, where there is one.
         output: what the work reported; merged into the document's ``output``.
+        kept: the directory that was left for people to look at, if one was.
     """
 
     exit_code: int
@@ -119,6 +122,7 @@ class Outcome:
     exception: str = ""
     usage: Usage | None = None
     output: Mapping[str, Any] | None = None
+    kept: str = ""
 
 
 @dataclass(frozen=True)
@@ -288,7 +292,9 @@ def _js_number(value: object) -> float:
     return float(text) if _JS_DECIMAL.fullmatch(text) else math.nan
 
 
-_JS_SPACE = "\t\n\v\f\r \xa0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(map(chr, range(0x2000, 0x200B)))
+_JS_SPACE = "\t\n\v\f\r \xa0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
 _JS_DECIMAL = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
 _JS_RADIX = re.compile(r"0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+")
 _LEADING_INTEGER = re.compile(r"([+-]?)(?:0[xX]([0-9a-fA-F]*)|([0-9]+))")
@@ -399,11 +405,10 @@ def fresh_body(fields: Mapping[str, Any]) -> dict[str, Any]:
                 f"the field '{name}' is kept by PiCaS itself and cannot be pushed as {value!r}",
                 "Leave it out, or give it another name.",
             )
-    for name in fields:
-        if not isinstance(name, str) or name.startswith("_"):
+    for name in map(str, fields):
+        if name.startswith("_"):
             raise InvalidInput(
-                f"the field {name!r} cannot be pushed: names are strings, and those with a leading '_' belong "
-                "to the database",
+                f"the field '{name}' cannot be pushed: names with a leading '_' belong to the database",
                 "Give it another name; '_id' sets the token's id.",
             )
     kept = {name: value for name, value in fields.items() if name not in RESERVED_FIELDS or value}
@@ -433,7 +438,8 @@ def check_id(token_id: object) -> str:
     """
     if not isinstance(token_id, str) or not token_id or token_id.startswith("_") or "\0" in token_id:
         raise InvalidInput(
-            f"{token_id!r} cannot be a token's id", "An id is a non-empty string that does not start with '_'."
+            f"{token_id!r} cannot be a token's id",
+            "An id is a non-empty string that does not start with '_'.",
         )
     if any("\ud800" <= letter <= "\udfff" for letter in token_id):
         raise InvalidInput(f"{token_id!r} cannot be a token's id: it is not valid Unicode")
@@ -477,15 +483,16 @@ def claim(token: Token, claimer: Claimer, now: float) -> Token:
     ours = dict(token.picas)
     ours["attempt"] = _count(ours.get("attempt")) + 1
     _archive_run(ours)
+    claim_id = secrets.token_hex(12)
     run = {
-        "claim": secrets.token_hex(12),
+        "claim": claim_id,
         "pilot": claimer.pilot,
         "host": claimer.host,
         "attempt": ours["attempt"],
         "claimed": round(now, 3),
     }
     if claimer.scratch:
-        run["scratch"] = claimer.scratch
+        run["scratch"] = f"{claimer.scratch}/{claim_id}"
     ours["run"] = run
     body = _without_job_ids(token.body)
     body.update(claimer.job_ids)
@@ -618,15 +625,15 @@ def log_name_of_attempt(name: str, label: str) -> str:
 def _ended_run(token: Token, outcome: Outcome, logs: Iterable[str]) -> dict[str, Any]:
     run = dict(token.run)
     run.pop("scratch", None)  # the directory is gone by now
-    run.update(
-        started=round(outcome.started, 3), ended=round(outcome.ended, 3), exit_code=outcome.exit_code
-    )
+    run.update(started=round(outcome.started, 3), ended=round(outcome.ended, 3), exit_code=outcome.exit_code)
     if outcome.failure is not None:
         run["failure"] = outcome.failure.value
     if outcome.usage is not None:
         run["wall"] = round(outcome.usage.wall, 3)
         run["cpu"] = round(outcome.usage.cpu, 3)
         run["max_rss"] = outcome.usage.max_rss
+    if outcome.kept:
+        run["kept"] = outcome.kept
     names = list(logs)
     if names:
         run["logs"] = names

@@ -1,0 +1,494 @@
+"""The pilot: claim, run, finish, until there is nothing left or it has to go."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import secrets
+import signal
+import socket
+import tempfile
+import time
+from collections import deque
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from queue import Empty
+from typing import TYPE_CHECKING, Callable
+
+from picas.children import Children, in_main_thread
+from picas.courier import Courier, Feeder
+from picas.errors import InfrastructureError, InvalidInput, PicasError
+from picas.inprocess import Interruptible, call
+from picas.jobid import batch_job_ids
+from picas.pool import Result, Verdict
+from picas.runner import Phase, Runner, could_not_start
+from picas.selection import Selection
+from picas.spool import Spool, default_spool
+from picas.stores.base import ORDERS
+from picas.summary import Event, Summary
+from picas.tokens import Claimer, Failure, Outcome
+from picas.work import Attempt, CommandWork, FunctionWork, scratch_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+    from picas.pool import Pool
+    from picas.tokens import Token
+    from picas.work import WorkLike
+
+AHEAD_SECONDS = 2.0
+"""How much work, by measured time, a pilot claims for each slot before it can start it."""
+
+AHEAD_TOKENS = 1000
+"""How many tokens it claims ahead at the most, however short they are."""
+
+CLAIM_BATCH = 200
+"""Tokens claimed in one step at the most."""
+
+IDLE_SECONDS = (0.1, 1.0)
+"""Shortest and longest time between two looks at an empty pool."""
+
+DEFAULT_LOG_CAP = 16 << 20
+"""Bytes of each log that are kept, head and tail."""
+
+DEFAULT_GRACE = 5.0
+"""Seconds between TERM and KILL."""
+
+PATIENCE_SECONDS = 10.0
+"""How long a pilot that has to go tries to bring its last results to a pool that does not answer."""
+
+SMOOTHING = 0.2
+"""Weight of the newest token in the mean time that a token takes."""
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Pilot:
+    """Runs the tokens of a pool.
+
+    Args:
+        pool: where the tokens are.
+        work: a function of a token (or of a token and a `picas.Job`); or a command as a list of strings
+            with ``{field}`` in them; or None for ``bash -c "$INPUT"``.
+        workers: slots; a token takes as many as its ``cores``, one if it has none.
+        max_tasks: start at most so many tokens.
+        max_time: start none after so many seconds; those that run are finished.
+        task_timeout: stop a token's work after so many seconds (TERM, then KILL, to its whole group).
+        max_scrub: hand a token out again so many times after failures.
+        wait: when the pool is empty, keep looking for new work.
+        where: a condition on tokens, as text or parsed.
+        order: ``priority`` (highest first, then oldest), ``oldest`` or ``newest``.
+        collect: glob patterns, within the token's directory, of files to attach.
+        keep: leave the directory of a token that failed.
+        log_cap: bytes of each log that are kept; of a longer one the head and the tail.
+        scratch: where the tokens' directories are made; the system's temporary directory if None.
+        grace: seconds between TERM and KILL.
+        spool: where results wait that the pool could not take; see `picas.spool.default_spool`.
+        on_event: called with what happens, from several threads.
+
+    Raises:
+        InvalidInput: an argument cannot be used; the pool was not touched.
+
+    A function runs in this process when ``workers`` is 1 and there is no ``task_timeout``: that is fastest.
+    Otherwise each call has a child process of its own, so that a limit holds against any code.
+
+    Example:
+        >>> summary = Pilot(pool, lambda token: {"n": len(token.input)}).run()   # doctest: +SKIP
+        >>> summary.done                                                        # doctest: +SKIP
+        12
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a choice that users make by name
+        self,
+        pool: Pool,
+        work: WorkLike = None,
+        *,
+        workers: int = 1,
+        max_tasks: int | None = None,
+        max_time: float | None = None,
+        task_timeout: float | None = None,
+        max_scrub: int = 0,
+        wait: bool = False,
+        where: Selection | str | None = None,
+        order: str = "priority",
+        collect: Sequence[str] = (),
+        keep: bool = False,
+        log_cap: int = DEFAULT_LOG_CAP,
+        scratch: str | os.PathLike[str] | None = None,
+        grace: float = DEFAULT_GRACE,
+        spool: str | os.PathLike[str] | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        _check(
+            workers=workers, max_tasks=max_tasks, max_time=max_time, task_timeout=task_timeout, order=order
+        )
+        self.pool = pool
+        self.workers = workers
+        self.max_tasks = max_tasks
+        self.max_time = max_time
+        self.task_timeout = task_timeout
+        self.max_scrub = max_scrub
+        self.wait = wait
+        self.where = Selection.parse(where) if isinstance(where, str) else where
+        self.order = order
+        self.collect = tuple(_checked_pattern(pattern) for pattern in collect)
+        self.keep = keep
+        self.log_cap = log_cap
+        self.grace = grace
+        self._scratch_parent = scratch
+        self._spool = Spool(Path(spool) if spool is not None else default_spool(), pool.url)
+        self._on_event = on_event or (lambda event: None)
+        self._work = _make_work(work, pool.url)
+        self._in_process = isinstance(self._work, FunctionWork) and workers == 1 and task_timeout is None
+        host = socket.gethostname()
+        self.id = f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._job_ids = batch_job_ids(os.environ)
+        self._host = host
+        self._children: Children | None = None
+        self._reason = ""  # why to stop, as soon as there is a reason
+        self._summary = Summary()
+        self._queue: deque[Token] = deque()
+        self._running: dict[int, Runner] = {}
+        self._started = 0
+        self._mean_wall: float | None = None
+        self._empty = False  # the last look found nothing
+        self._look_again_at: float | None = None
+        self._idle = IDLE_SECONDS[0]
+        self._retried_at_look = 0
+        self._interruptible = Interruptible()
+
+    # --- From outside ---
+
+    def stop(self) -> None:
+        """Put running tokens back and end; from any thread."""
+        self._reason = self._reason or "stopped"
+        if self._children is not None:
+            self._children.ring()
+
+    def run(self) -> Summary:
+        """Work until the pool is empty, a limit is reached, or a signal says stop. A pilot runs once.
+
+        INT, TERM or HUP: running work is stopped and its tokens go back to todo, uncharged; a second
+        one kills the work at once. Called from another thread than the main one, no signal is handled.
+
+        Raises:
+            PoolRefused: the pool cannot be used; finished work is in the spool.
+            InfrastructureError: there is no place for the tokens' directories.
+        """
+        scratch = _make_scratch(self._scratch_parent)
+        claimer = Claimer(self.id, self._host, self._job_ids, scratch)
+        self._begun = time.monotonic()
+        try:
+            with Children() as self._children, self._signals(self._children):
+                self._feeder = Feeder(self.pool, claimer, self.order, self._children.ring, self._problem)
+                self._courier = Courier(self.pool, self._spool, self.max_scrub, self._settled, self._problem)
+                self._spool.flush(self.pool)
+                self._feeder.start()
+                self._courier.start()
+                try:
+                    self._loop()
+                finally:
+                    self._leave()
+        finally:
+            with contextlib.suppress(OSError):
+                os.rmdir(scratch)  # not if something was kept in it
+        for error in (self._feeder.error, self._courier.error):
+            if error is not None:
+                raise error
+        self._summary.seconds = time.monotonic() - self._begun
+        return self._summary
+
+    # --- The loop ---
+
+    def _loop(self) -> None:
+        while not self._is_over():
+            self._take_claimed()
+            self._start_what_fits()
+            self._ask_for_more()
+            self._wait_and_tick()
+
+    def _wait_and_tick(self) -> None:
+        """Wait until something happens; let the attempts do what is due, and deliver those that are over."""
+        assert self._children is not None
+        for ended in self._children.wait(self._until_next_tick()):
+            self._running[ended.pid].exited(ended, time.monotonic())
+        now = time.monotonic()
+        for runner in list(self._running.values()):
+            next_tick = runner.next_tick
+            if runner.phase is not Phase.OVER and next_tick is not None and now >= next_tick:
+                runner.tick(now)
+            if runner.phase is Phase.OVER:
+                del self._running[runner.pid]
+                result = runner.result()
+                self._deliver(_released(result) if runner.given_up else result)
+
+    def _is_over(self) -> bool:
+        """Whether there is nothing more to do here; sets the summary's reason."""
+        if self._feeder.error is not None or self._courier.error is not None:
+            self._reason = self._reason or "stopped"
+        if not self._reason and not self._occupied():
+            self._reason = self._limit_reached() or self._nothing_left()
+        self._summary.reason = self._reason or self._summary.reason
+        return bool(self._reason)
+
+    def _occupied(self) -> bool:
+        return bool(self._running or self._queue or self._feeder.busy or not self._feeder.claimed.empty())
+
+    def _nothing_left(self) -> str:
+        if not self._empty or self.wait:
+            return ""
+        # What failed may be todo again once its result has arrived; then it is worth another look.
+        settled = self._courier.flush()
+        while not settled.wait(0.05):
+            if self._reason or self._courier.error is not None:
+                return self._reason or "stopped"
+        if self._summary.retried > self._retried_at_look:
+            self._empty = False
+            self._look_again_at = None
+            return ""
+        self._summary.unfit = self._count_unfit()
+        return "empty"
+
+    def _limit_reached(self) -> str:
+        if self.max_tasks is not None and self._started >= self.max_tasks:
+            return "max-tasks"
+        if self.max_time is not None and time.monotonic() - self._begun >= self.max_time:
+            return "max-time"
+        return ""
+
+    def _take_claimed(self) -> None:
+        if self._feeder.busy:
+            return
+        with contextlib.suppress(Empty):
+            while True:
+                self._queue.append(self._feeder.claimed.get_nowait())
+        if self._feeder.found is None:
+            return
+        if self._feeder.found:
+            self._empty, self._look_again_at, self._idle = False, None, IDLE_SECONDS[0]
+        else:
+            if self.wait and not self._empty:
+                self._on_event(Event("waiting", message="the pool is empty; waiting for new tokens"))
+            self._empty = True
+            self._look_again_at = time.monotonic() + self._idle * random.uniform(0.5, 1.0)  # noqa: S311
+            self._idle = min(self._idle * 1.5, IDLE_SECONDS[1])
+        self._feeder.found = None
+
+    def _ask_for_more(self) -> None:
+        if self._feeder.busy or self._reason or self._limit_reached():
+            return
+        if self._look_again_at is not None and time.monotonic() < self._look_again_at:
+            return
+        free = self._free_slots()
+        ahead = self._ahead()
+        target = free + ahead
+        if self.max_tasks is not None:
+            target = min(target, self.max_tasks - self._started)
+        missing = target - len(self._queue)
+        if missing <= 0 or len(self._queue) > max(free, target // 2):
+            return
+        # While tokens are long only what can start now is claimed, and nothing waits behind a full pilot.
+        fits = _at_most(self.workers if ahead else free)
+        self._retried_at_look = self._summary.retried
+        self._feeder.ask(min(missing, CLAIM_BATCH), fits & self.where if self.where is not None else fits)
+
+    def _ahead(self) -> int:
+        """How many tokens to hold that cannot start yet."""
+        if self._mean_wall is None:
+            return 0
+        return int(min(AHEAD_TOKENS, AHEAD_SECONDS * self.workers / max(self._mean_wall, 1e-6)))
+
+    def _free_slots(self) -> int:
+        return self.workers - sum(min(self.workers, runner.token.cores) for runner in self._running.values())
+
+    def _until_next_tick(self) -> float | None:
+        if self._in_process and self._queue:
+            return 0.0
+        times = [tick for runner in self._running.values() if (tick := runner.next_tick) is not None]
+        if self._look_again_at is not None and not self._feeder.busy and self._free_slots():
+            times.append(self._look_again_at)
+        if self.max_time is not None and not self._limit_reached():
+            times.append(self._begun + self.max_time)
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    # --- Starting and ending attempts ---
+
+    def _start_what_fits(self) -> None:
+        free = self._free_slots()
+        while self._queue and not self._reason:
+            limit = self._limit_reached()
+            cores = min(self.workers, self._queue[0].cores)
+            if limit or cores > free:
+                return
+            token = self._queue.popleft()
+            self._started += 1
+            self._on_event(Event("started", token))
+            if self._in_process:
+                self._call(token)
+                if not self._feeder.busy and len(self._queue) < CLAIM_BATCH:
+                    return  # time to ask for more
+            else:
+                free -= self._start(token, cores)
+
+    def _start(self, token: Token, cores: int) -> int:
+        """Start an attempt; the slots it takes."""
+        assert self._children is not None
+        attempt = Attempt(token, str(token.run["scratch"]))
+        began = time.time()
+        try:
+            runner = Runner(
+                attempt,
+                self._work,
+                self._children,
+                timeout=self.task_timeout,
+                grace=self.grace,
+                log_cap=self.log_cap,
+                collect=self.collect,
+            )
+        except InfrastructureError as error:
+            self._deliver(could_not_start(token, error, began))
+            return 0
+        self._running[runner.pid] = runner
+        return cores
+
+    def _call(self, token: Token) -> None:
+        """Run a function's attempt in this process."""
+        assert isinstance(self._work, FunctionWork)
+        attempt = Attempt(token, str(token.run["scratch"]))
+        self._deliver(call(self._work, attempt, self.log_cap, self._interruptible))
+
+    def _deliver(self, result: Result) -> None:
+        """Hand a result to the courier; in here it counts as measured."""
+        usage = result.outcome.usage
+        if self.keep and result.outcome.failure is not None:
+            outcome = replace(result.outcome, kept=str(result.token.run.get("scratch", "")))
+            result = replace(result, outcome=outcome)
+        if usage is not None:
+            mean = self._mean_wall
+            self._mean_wall = usage.wall if mean is None else mean + SMOOTHING * (usage.wall - mean)
+        self._courier.send(result)
+
+    def _settled(self, result: Result, verdict: Verdict) -> None:
+        """Count a result that is in the pool, and clear up after it; on the courier's thread."""
+        summary = self._summary
+        if result.outcome.failure is Failure.RELEASED:
+            summary.released += 1
+        elif verdict is Verdict.DONE:
+            summary.done += 1
+        elif verdict is Verdict.ERROR:
+            summary.error += 1
+        elif verdict is Verdict.RETRY:
+            summary.retried += 1
+        else:
+            summary.superseded += 1
+        scratch = result.token.run.get("scratch")
+        if isinstance(scratch, str) and not result.outcome.kept:
+            Attempt(result.token, scratch).remove()
+        self._on_event(Event("finished", result.token, result.outcome, verdict))
+
+    def _problem(self, error: PicasError) -> None:
+        self._on_event(Event("problem", message=str(error)))
+
+    # --- Leaving ---
+
+    def _leave(self) -> None:
+        """Stop what runs, give back what was claimed, and bring home what is finished."""
+        self._feeder.stop()
+        for runner in self._running.values():
+            runner.give_up(time.monotonic())
+        while self._running:
+            self._wait_and_tick()
+        self._feeder.join()
+        self._take_claimed()
+        if self._queue:
+            try:
+                self._summary.released += self.pool.release(list(self._queue))
+            except PicasError as error:
+                self._problem(error)
+        self._summary.unsent = self._courier.finish(PATIENCE_SECONDS)
+
+    def _count_unfit(self) -> int:
+        too_big = Selection.parse(f"cores > {self.workers}")
+        where = too_big & self.where if self.where is not None else too_big
+        return sum(1 for _ in self.pool.tokens("todo", where))
+
+    # --- Signals ---
+
+    @contextlib.contextmanager
+    def _signals(self, children: Children) -> Iterator[None]:
+        if not in_main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
+        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        wakeup = signal.set_wakeup_fd(children.bell_fd, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._summary.signal is not None:
+            for runner in list(self._running.values()):
+                runner.kill()
+            return
+        self._summary.signal = number
+        self._reason = "signal"
+        self._interruptible.interrupt()
+
+
+@cache
+def _at_most(cores: int) -> Selection:
+    return Selection.parse(f"not cores > {cores}")
+
+
+def _released(result: Result) -> Result:
+    """The result of an attempt that was stopped because the pilot goes: no failure of the token's."""
+    old = result.outcome
+    outcome = Outcome(0, old.started, old.ended, Failure.RELEASED, usage=old.usage)
+    return Result(result.token, outcome, result.logs, result.files)
+
+
+def _make_work(work: WorkLike, pool_url: str) -> CommandWork | FunctionWork:
+    if callable(work):
+        return FunctionWork(work, pool_url)
+    if isinstance(work, str):
+        raise InvalidInput(
+            "a command is a list of strings, so that no shell reads it",
+            'Write ["bash", "-c", "…"] if a shell is wanted.',
+        )
+    return CommandWork(work, pool_url)
+
+
+def _make_scratch(parent: str | os.PathLike[str] | None) -> str:
+    place = os.path.abspath(parent) if parent is not None else tempfile.gettempdir()
+    try:
+        return tempfile.mkdtemp(prefix="picas-", dir=place)
+    except OSError as error:
+        raise scratch_error(place, error) from error
+
+
+def _checked_pattern(pattern: str) -> str:
+    if not pattern or pattern.startswith(("/", "~")) or ".." in pattern.split("/"):
+        raise InvalidInput(
+            f"'{pattern}' cannot be collected", "Patterns are relative to the token's own directory: '*.png'."
+        )
+    return pattern
+
+
+def _check(
+    *, workers: int, max_tasks: int | None, max_time: float | None, task_timeout: float | None, order: str
+) -> None:
+    for name, value in (("workers", workers), ("max_tasks", max_tasks)):
+        if value is not None and value < 1:
+            raise InvalidInput(f"{name} is {value}; it must be at least 1")
+    for name, seconds in (("max_time", max_time), ("task_timeout", task_timeout)):
+        if seconds is not None and not seconds > 0:
+            raise InvalidInput(f"{name} is {seconds}; it must be more than 0 seconds")
+    if order not in ORDERS:
+        raise InvalidInput(f"there is no order '{order}'", f"Choose one of: {', '.join(ORDERS)}.")
