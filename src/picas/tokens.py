@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
-import secrets
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -347,16 +347,19 @@ def _finite(value: object) -> float:
 
 
 def finished_at(doc: Mapping[str, Any]) -> float | None:
-    """When the last attempt of a finished token ended, Unix seconds; None for one that is not finished.
+    """When the last attempt of a finished token ended, Unix seconds; None for one that is not finished."""
+    return ended_at(doc) if state_of(doc) in (State.DONE, State.ERROR) else None
+
+
+def ended_at(doc: Mapping[str, Any]) -> float:
+    """When the last attempt ended, of a document that is known to be finished.
 
     The marks 99 and −1 are no times, so our own record of the attempt goes first.
     """
-    if state_of(doc) not in (State.DONE, State.ERROR):
-        return None
     ours = doc.get("picas")
     run = ours.get("run") if isinstance(ours, dict) else None
     ended = run.get("ended") if isinstance(run, dict) else None
-    return _finite(ended) or max(0.0, _finite(_js_number(doc.get("done"))))
+    return float(ended) if isinstance(ended, (int, float)) else max(0.0, _js_number(doc.get("done")))
 
 
 def _count(value: object) -> int:
@@ -398,7 +401,8 @@ def fresh_body(fields: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidInput: a field is kept by PiCaS itself and has a value that a fresh token cannot have.
     """
-    for name in fields.keys() & RESERVED_FIELDS:
+    ours = fields.keys() & RESERVED_FIELDS
+    for name in ours:
         value = fields[name]
         if not any(value == fresh and type(value) is type(fresh) for fresh in _FRESH_OR_EMPTY.get(name, ())):
             raise InvalidInput(
@@ -411,11 +415,12 @@ def fresh_body(fields: Mapping[str, Any]) -> dict[str, Any]:
                 f"the field '{name}' cannot be pushed: names with a leading '_' belong to the database",
                 "Give it another name; '_id' sets the token's id.",
             )
-    kept = {name: value for name, value in fields.items() if name not in RESERVED_FIELDS or value}
-    return {**_FRESH, **kept}
+    if ours:
+        fields = {name: value for name, value in fields.items() if name not in RESERVED_FIELDS or value}
+    return {**_FRESH, **fields}
 
 
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 
 def encode_json(value: Mapping[str, Any]) -> str:
@@ -483,7 +488,7 @@ def claim(token: Token, claimer: Claimer, now: float) -> Token:
     ours = dict(token.picas)
     ours["attempt"] = _count(ours.get("attempt")) + 1
     _archive_run(ours)
-    claim_id = secrets.token_hex(12)
+    claim_id = os.urandom(12).hex()
     run = {
         "claim": claim_id,
         "pilot": claimer.pilot,
@@ -497,7 +502,7 @@ def claim(token: Token, claimer: Claimer, now: float) -> Token:
     body = _without_job_ids(token.body)
     body.update(claimer.job_ids)
     body.update(lock=int(now), done=0, exit_code="", hostname=claimer.host, picas=ours)
-    return replace(token, body=body)
+    return Token(token.id, body, token.rev, token.attachments)
 
 
 def finish(token: Token, outcome: Outcome, logs: Iterable[str] = ()) -> Token:
@@ -519,7 +524,7 @@ def finish(token: Token, outcome: Outcome, logs: Iterable[str] = ()) -> Token:
         body["output"] = {**token.output, **outcome.output}
     if outcome.failure is not None:
         body["error"] = [*_error_list(body), _error_entry(outcome)]
-    return replace(token, body=body)
+    return Token(token.id, body, token.rev, token.attachments)
 
 
 def retry(token: Token, outcome: Outcome, logs: Iterable[str] = ()) -> Token:

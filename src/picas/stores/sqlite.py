@@ -23,7 +23,7 @@ from picas.errors import InvalidInput, PoolRefused, PoolUnavailable, TokenNotFou
 from picas.payload import CHUNK_BYTES
 from picas.stores.base import Change, Progress
 from picas.stores.sqlite_file import open_file, translated_errors
-from picas.tokens import AttachmentInfo, State, Token, finished_at, priority_of, state_of
+from picas.tokens import AttachmentInfo, State, Token, ended_at, priority_of, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -54,7 +54,7 @@ _ORDER_BY = {"priority": "priority DESC, seq", "oldest": "seq", "newest": "seq D
 _DIGITS = "0123456789"
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
 _BRACKET_OR_STRING = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"')
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 _abandoned: list[sqlite3.Connection] = []  # a parent's connections: closing them in the child is not safe
 
@@ -455,7 +455,7 @@ def _columns(token: Token) -> tuple[str | None, float, float | None, str]:
             "Put large data in a file or an attachment and its name in the token.",
         )
     state = state_of(token.body)
-    finished = finished_at(token.body) if state in (State.DONE, State.ERROR) else None
+    finished = ended_at(token.body) if state in (State.DONE, State.ERROR) else None
     return (state.value if state else None, priority_of(token.body), finished, doc)
 
 

@@ -9,6 +9,7 @@ import errno
 import os
 import sqlite3
 import sys
+import time
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -35,8 +36,6 @@ NETWORK_FILE_SYSTEMS = frozenset(
 """File systems on which SQLite's locks and shared memory do not hold between machines, by their mount type."""
 
 _SETTINGS = (
-    # Readers and one writer at a time do not wait for each other, and a commit is one append.
-    "PRAGMA journal_mode = WAL",
     # Deleting a token deletes its attachments.
     "PRAGMA foreign_keys = ON",
     # The log of the last burst of writes does not stay on disk for ever.
@@ -79,6 +78,7 @@ def open_file(path: Path) -> sqlite3.Connection:
         db = _connect(f"{path.absolute().as_uri()}?mode=rwc")
         try:
             _check_and_migrate(db, path)
+            _use_write_ahead_log(db)
             for setting in _SETTINGS:
                 db.execute(setting)
         except BaseException:
@@ -108,9 +108,17 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
 
 def _version(db: sqlite3.Connection, path: Path) -> int:
     """The number of migrations that have been applied; 0 for an empty file."""
-    application: int = db.execute("PRAGMA application_id").fetchone()[0]
-    version: int = db.execute("PRAGMA user_version").fetchone()[0]
-    if application == 0 and version == 0 and not db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+    alone = not db.in_transaction
+    if alone:
+        db.execute("BEGIN")  # all three at one moment: another process may be making the pool just now
+    try:
+        application: int = db.execute("PRAGMA application_id").fetchone()[0]
+        version: int = db.execute("PRAGMA user_version").fetchone()[0]
+        empty = db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None
+    finally:
+        if alone:
+            db.execute("ROLLBACK")
+    if application == 0 and version == 0 and empty:
         return 0
     if application != APPLICATION_ID:
         raise PoolRefused(
@@ -129,7 +137,7 @@ def _check_and_migrate(db: sqlite3.Connection, path: Path) -> None:
     steps = migrations()
     if _version(db, path) == len(steps):
         return
-    db.execute("PRAGMA journal_mode = WAL")
+    _use_write_ahead_log(db)
     db.execute("BEGIN EXCLUSIVE")
     try:
         done = _version(db, path)  # another process may have been faster
@@ -143,6 +151,21 @@ def _check_and_migrate(db: sqlite3.Connection, path: Path) -> None:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def _use_write_ahead_log(db: sqlite3.Connection) -> None:
+    """Readers and one writer at a time do not wait for each other, and a commit is one append."""
+    give_up = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            # Of processes that make a pool at once one switches; SQLite does not wait by itself here.
+            if "locked" not in str(error) or time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def migrations() -> list[str]:
