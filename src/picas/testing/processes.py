@@ -77,15 +77,15 @@ class ProcessRules(StoreFixtures):
 
     def test_processes_never_get_the_same_number(self, store: Store, url: str) -> None:
         add(store, fresh("token_9"))
-        parts = self.together(url, "number", 50)
+        parts = self.together(url, "number", 20)
         numbers = [number for part in parts for number in part]
-        assert len(set(numbers)) == len(numbers) == 50 * PROCESSES
+        assert len(set(numbers)) == len(numbers) == 20 * PROCESSES
         assert min(numbers) == 10
 
     def test_an_id_that_processes_insert_at_once_is_added_by_one(self, store: Store, url: str) -> None:
-        parts = self.together(url, "insert", 100)
-        assert sorted(token_id for part in parts for token_id in part) == [f"t{n:04}" for n in range(100)]
-        assert store.counts()[State.TODO] == 100
+        parts = self.together(url, "insert", 40)
+        assert sorted(token_id for part in parts for token_id in part) == [f"t{n:04}" for n in range(40)]
+        assert store.counts()[State.TODO] == 40
 
     def test_processes_can_open_a_store_that_is_not_there_yet_at_once(self, url: str) -> None:
         with self.workers(url, PROCESSES, "insert", 1) as workers:
