@@ -25,3 +25,9 @@ show picas run --workers 2
 show picas status
 show picas list
 show picas logs token_0
+
+# What it shows must also be so: as many tokens done as lines in the file.
+test "$(picas list --state done --json | wc -l)" -eq "$(wc -l <tokens.txt)" || {
+    echo "demo: not every token is done" >&2
+    exit 1
+}
