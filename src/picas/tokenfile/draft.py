@@ -34,7 +34,7 @@ class Draft:
         fields: the user's fields, ``input`` among them.
         id: the id that the user gave it; None if the pool is to number it.
         source: where it came from, for messages: the file's name, ``<stdin>`` or ``--sweep``.
-        line: the line it starts on, from 1; in a sweep the how-manyth it is.
+        line: the line it starts on, from 1; in a sweep its number in the sequence.
     """
 
     fields: dict[str, Any]

@@ -119,7 +119,7 @@ class TokenFile:
         def note(problem: TokenFileError) -> None:
             problems.append(problem)
             if len(problems) == MAX_PROBLEMS:
-                raise _together(problems, "More may follow.")
+                raise problem
 
         count = 0
         try:
@@ -131,7 +131,7 @@ class TokenFile:
                     except InvalidInput as problem:
                         note(self._file.at(draft.line, problem))
         except TokenFileError as problem:
-            # what ends the reading: past it nothing can be told; that nothing was left is no news
+            # what ended the reading; after other mistakes, that no token was left is no news
             if problem not in problems and (problem.line or not problems):
                 problems.append(problem)
         if problems:
@@ -264,10 +264,12 @@ def _raise(problem: TokenFileError) -> None:
     raise problem
 
 
-def _together(problems: list[TokenFileError], last: str = "") -> TokenFileError:
+def _together(problems: list[TokenFileError]) -> TokenFileError:
     """One error that tells several: the first, with what the others say on lines of their own."""
     first = problems[0]
     messages = [problem.message for problem in problems]
-    first.message = "\n".join([*messages, last] if last else messages)
+    if len(problems) == MAX_PROBLEMS:
+        messages.append("More may follow.")
+    first.message = "\n".join(messages)
     first.advice = "\n".join(dict.fromkeys(problem.advice for problem in problems if problem.advice))
     return first

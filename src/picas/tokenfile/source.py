@@ -102,7 +102,8 @@ class Source:
                 try:
                     text = line.decode()
                 except UnicodeDecodeError as error:
-                    report(self.at(number, not_utf8(error, self.name)))
+                    column = len(line[: error.start].decode())
+                    report(self.at(number, not_utf8(line[error.start], column, self.name)))
                 else:
                     yield number, text
 
@@ -207,12 +208,15 @@ def has_nul() -> InvalidInput:
     return InvalidInput("there is a NUL byte in it", "Is this a text file?")
 
 
-def not_utf8(error: UnicodeDecodeError, name: str) -> InvalidInput:
-    """The text has another encoding; old ones are nearly always Latin-1."""
-    before = error.object[: error.start]
-    column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1
-    byte = error.object[error.start]
+def not_utf8(byte: int, column: int, name: str) -> InvalidInput:
+    """The text has another encoding; old ones are nearly always Latin-1.
+
+    Args:
+        byte: the first that does not fit.
+        column: characters before it on its line.
+        name: the file's.
+    """
     return InvalidInput(
-        f"this is not UTF-8: byte 0x{byte:02x} at column {column}",
+        f"this is not UTF-8: byte 0x{byte:02x} at column {column + 1}",
         f"Convert it first, for instance: iconv -f latin1 -t utf-8 {name}",
     )

@@ -97,6 +97,7 @@ class _Window:
         self.text = ""
         self.at = 0  # what stands before it is done with
         self.line = 1  # the line of `at`
+        self.column = 0  # characters before `at` on that line
         self.ended = False
         self._decoder = codecs.getincrementaldecoder("utf-8")()
 
@@ -112,7 +113,7 @@ class _Window:
             self._fill()
 
     def advance(self, count: int) -> None:
-        self.line += self.text.count("\n", self.at, self.at + count)
+        self.line, self.column = self._place(self.text, self.at + count)
         self.at += count
 
     def value(self) -> tuple[int, Any]:
@@ -122,8 +123,9 @@ class _Window:
                 value, end = _DECODER.raw_decode(self.text, self.at)
             except json.JSONDecodeError as error:
                 if not self._may_be_cut(error):
-                    line = self.line + self.text.count("\n", self.at, error.pos)
-                    raise TokenFileError(self.source, line, f"this is not JSON: {error.msg}") from None
+                    line, column = self._place(self.text, error.pos)
+                    why = f"this is not JSON: {error.msg}, at column {column + 1}"
+                    raise TokenFileError(self.source, line, why) from None
             except InvalidInput as problem:
                 raise self.error(problem.message, problem.advice) from None
             except RecursionError:
@@ -164,18 +166,26 @@ class _Window:
         data = self.file.read(max(CHUNK_BYTES, len(self.text)))
         self.ended = not data
         if b"\0" in data:
-            line = self._line_in(data, data.index(b"\0"))
+            line, _ = self._place_in_data(data, data.index(b"\0"))
             raise TokenFileError(self.source, line, has_nul().message, has_nul().advice)
         try:
             self.text += self._decoder.decode(data, final=self.ended)
         except UnicodeDecodeError as error:
-            line = self._line_in(error.object, error.start)
-            problem = not_utf8(error, self.source)
+            line, column = self._place_in_data(error.object, error.start)
+            problem = not_utf8(error.object[error.start], column, self.source)
             raise TokenFileError(self.source, line, problem.message, problem.advice) from None
 
-    def _line_in(self, data: bytes, position: int) -> int:
-        """The line of a position in data that come after the window's text."""
-        return self.line + self.text.count("\n") + data.count(b"\n", 0, position)
+    def _place(self, text: str, position: int) -> tuple[int, int]:
+        """Line and column of a position in the window's text, or in what it would be with more after it."""
+        lines = text.count("\n", self.at, position)
+        if lines:
+            return self.line + lines, position - text.rindex("\n", self.at, position) - 1
+        return self.line, self.column + position - self.at
+
+    def _place_in_data(self, data: bytes, position: int) -> tuple[int, int]:
+        """The same of a position in data that come after the window's text."""
+        text = self.text + data[:position].decode(errors="replace")
+        return self._place(text, len(text))
 
 
 def _check(value: Any, text: str, start: int, end: int) -> None:
