@@ -393,6 +393,17 @@ def test_braces_that_are_many_but_not_deep_are_no_problem(written):
     assert len(inputs_of(written(json.dumps({"input": [[{}]] * 1000}), "t.jsonl"))[0]) == 1000
 
 
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json"])
+def test_the_place_of_a_mistake_in_json_is_on_its_own_line(written, name):
+    error = refusal(written('\n {"input": }\n', name))
+
+    assert (error.line, error.message.endswith("Expecting value, at column 12")) == (2, True), error.message
+
+
+def test_a_line_of_json_that_is_cut_is_told_at_its_end(written):
+    assert refusal(written('{"input"\n"b"\n', "t.jsonl")).message.endswith("delimiter, at column 9")
+
+
 @pytest.mark.parametrize(
     ("content", "line", "why"),
     [

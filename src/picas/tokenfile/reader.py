@@ -179,7 +179,9 @@ class TokenFile:
     def _read_jsonl(self, report: Report) -> Iterator[Draft]:
         lines = self._file.lines(report)
         work = ((number, line) for number, line in lines if not line.isspace())
-        return self._each(work, lambda line, number: self._of_value(strict_json.loads(line), number), report)
+        return self._each(
+            work, lambda line, number: self._of_value(strict_json.loads(line.rstrip()), number), report
+        )
 
     def _read_json(self, report: Report) -> Iterator[Draft]:
         return self._each(strict_json.stream(self._file.reader(), self.source), self._of_value, report)
