@@ -27,6 +27,7 @@ VERBS = {
     "errors": "Failures, grouped.",
     "reset": "Make tokens free again.",
     "delete": "Remove tokens.",
+    "flush": "Send finished work that the pool could not take at the time.",
     "completion": "Completion for bash, zsh or fish.",
 }
 """Each verb and its line in the help; the module of the same name beside this one has it as ``command``."""

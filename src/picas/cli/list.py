@@ -15,7 +15,6 @@ from picas.tokens import State, finished_at, js_parse_int
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from picas.pool import Pool
     from picas.selection import Selection
     from picas.tokens import Token
 
@@ -107,28 +106,8 @@ def _coloured(line: str, before: int, state: str, screen: output.Screen) -> str:
     return line[:place] + screen.state(state) + line[place + len(state) :]
 
 
-def chosen(
-    pool: Pool, states: Iterable[str], where: Selection | None, older_than: float | None = None
-) -> Iterator[Token]:
-    """The tokens in any of these states, `OTHER` being one; all where none is named."""
-    names = set(states)
-    wanted = None if not names or OTHER in names else {State(name) for name in names}
-    found = pool.tokens(wanted, where, older_than=older_than)
-    if OTHER not in names:
-        return found
-    return (token for token in found if (token.state.value if token.state else OTHER) in names)
-
-
 @verb("list")
-@click.option(
-    "--state",
-    "states",
-    multiple=True,
-    callback=options.parsed(options.parse_state),
-    shell_complete=options.completing(*options.STATES, OTHER),
-    metavar="STATE",
-    help="Only tokens in this state: todo, locked, done, error. May be given several times.",
-)
+@options.states
 @options.where
 @options.older_than
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="No more than so many.")
@@ -144,5 +123,5 @@ def command(
 
     With --json, one JSON object a line.
     """
-    found = chosen(pools.existing(call), states, where, older_than)
+    found = pools.chosen(pools.existing(call), states, where, older_than)
     return ListView(islice(found, limit))

@@ -128,6 +128,15 @@ def _selection(text: str) -> Selection:
 
 pass_call = click.make_pass_decorator(Call, ensure=True)
 
+states = click.option(
+    "--state",
+    "states",
+    multiple=True,
+    callback=parsed(parse_state),
+    shell_complete=completing(*STATES, OTHER),
+    metavar="STATE",
+    help="Only tokens in this state: todo, locked, done, error. May be given several times.",
+)
 where = click.option(
     "--where",
     callback=parsed(_selection),

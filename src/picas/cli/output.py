@@ -99,14 +99,19 @@ def show(view: View, *, as_json: bool) -> None:
 
 def say(line: str) -> None:
     """One line of result, at once."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    write(line + "\n")
 
 
 def note(line: str) -> None:
     """One line beside the result."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
+
+
+def write(text: str) -> None:
+    """Text of any length, at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def raw(pieces: Iterable[bytes]) -> None:
@@ -164,7 +169,8 @@ class StatusLine:
     """
 
     def __init__(self) -> None:
-        self._screen = Screen(sys.stderr)
+        self._stream = sys.stderr
+        self._screen = Screen(self._stream)
         self._next = 0.0
         self._text = ""
 
@@ -185,15 +191,41 @@ class StatusLine:
             return
         self._next = time.monotonic() + REFRESH_SECONDS
         self._text = cut(text, (self._screen.width or NARROWEST) - 1)  # a full line would wrap
-        sys.stderr.write(f"\r\x1b[K{self._text}")
-        sys.stderr.flush()
+        self._write(f"\r\x1b[K{self._text}")
 
     def clear(self) -> None:
         """Take it away, so that something else can be printed."""
         if self._text:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            self._write("\r\x1b[K")
             self._text = ""
+
+    def note(self, line: str) -> None:
+        """A line that stays, in the same place."""
+        self.clear()
+        self._write(line + "\n")
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+class Lines:
+    """Lines of result while work goes on: nobody reading them any more is no reason to stop it."""
+
+    def __init__(self) -> None:
+        self._stream: TextIO | None = sys.stdout
+        self.screen = Screen(sys.stdout)
+
+    def say(self, line: str) -> None:
+        """One line, at once."""
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except BrokenPipeError:
+            self._stream = None
+            silence()
 
 
 def silence() -> None:

@@ -1,4 +1,4 @@
-"""Opening the pool that a command line means."""
+"""Opening the pool that a command line means, and choosing tokens in it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from picas.cli.options import OTHER
 from picas.errors import PoolRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
     from picas.cli.options import Call
     from picas.pool import Pool
+    from picas.selection import Selection
+    from picas.tokens import Token
 
 
 def existing(call: Call) -> Pool:
@@ -32,3 +37,21 @@ def made(call: Call) -> Pool:
     from picas.pool import open_pool  # noqa: PLC0415 - start-up
 
     return open_pool(call.settings.pool)
+
+
+def chosen(
+    pool: Pool, states: Collection[str], where: Selection | None, older_than: float | None = None
+) -> Iterator[Token]:
+    """The tokens in any of these states, `OTHER` being one; all where none is named."""
+    from picas.tokens import State  # noqa: PLC0415 - start-up
+
+    wanted = None if not states or OTHER in states else {State(name) for name in states}
+    found = pool.tokens(wanted, where, older_than=older_than)
+    if OTHER not in states:
+        return found
+    return (token for token in found if state_name(token) in states)
+
+
+def state_name(token: Token) -> str:
+    """The token's state in a word, `OTHER` where it is in none."""
+    return token.state.value if token.state else OTHER

@@ -108,9 +108,9 @@ def counted(count: int, thing: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A stretch of time with the two figures that matter: ``0.4s``, ``12s``, ``3m05s``, ``2h05m``, ``4d06h``, ``10m``."""
+    """A stretch of time with the two figures that matter: ``0.42s``, ``1.5s``, ``12s``, ``3m05s``, ``2h05m``, ``4d06h``, ``10m``."""
     if seconds < 9.95:
-        return f"{max(0.0, seconds):.1f}s".replace(".0s", "s")
+        return f"{max(0.0, seconds):.{2 if seconds < 0.995 else 1}f}s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"

@@ -1,0 +1,40 @@
+"""``picas flush``: send finished work that the pool could not take at the time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from picas.cli import options, output, pools, text
+from picas.cli.group import verb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class FlushView(output.View):
+    """What was sent."""
+
+    def __init__(self, sent: int, left: int) -> None:
+        self.sent = sent
+        self.left = left
+        self.exit_code = 1 if left else 0
+
+    def data(self) -> dict[str, Any]:
+        """See docs/reference/cli.md."""
+        return {"sent": self.sent, "left": self.left}
+
+    def lines(self, screen: output.Screen) -> Iterator[str]:
+        """One line, two if something is left."""
+        yield f"sent {text.counted(self.sent, 'result')}"
+        if self.left:
+            yield f"{text.counted(self.left, 'result')} could not be sent, and stay in the spool"
+
+
+@verb("flush")
+@options.pass_call
+def command(call: options.Call) -> output.View:
+    """Send what pilots of this machine could not send to the pool. The next `picas run` does the same."""
+    from picas.spool import flush  # noqa: PLC0415 - start-up of the help
+
+    with pools.existing(call) as pool:
+        return FlushView(*flush(pool))
