@@ -9,16 +9,15 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from picas.harvest import MEMORY_LOG
 from picas.payload import Payload, capped_log
 from picas.pool import Result
 from picas.tokens import Failure, Outcome, Usage, log_names
 from picas.work import EXIT_FUNCTION_RAISED, Job
 
 if TYPE_CHECKING:
-    from picas.work import Attempt, FunctionWork
-
-MEMORY_LOG = 1 << 16
-"""Bytes of a function's output that are held in memory; more goes to a file."""
+    from picas.scratch import Attempt
+    from picas.work import FunctionWork
 
 
 class Interrupted(BaseException):
@@ -69,7 +68,8 @@ def call(work: FunctionWork, attempt: Attempt, log_cap: int, interruptible: Inte
         for log, name in zip(logs, log_names(attempt.token.id))
         if (payload := log.payload(name, log_cap)) is not None
     )
-    return Result(attempt.token, outcome, payloads, tuple(attempt.files))
+    directory = attempt.directory if attempt.made else ""
+    return Result(attempt.token, outcome, payloads, tuple(attempt.files), directory)
 
 
 class _Printed(io.TextIOBase):

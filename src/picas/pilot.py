@@ -8,7 +8,6 @@ import random
 import secrets
 import signal
 import socket
-import tempfile
 import time
 from collections import deque
 from dataclasses import replace
@@ -24,12 +23,13 @@ from picas.inprocess import Interruptible, call
 from picas.jobid import batch_job_ids
 from picas.pool import Result, Verdict
 from picas.runner import Phase, Runner, could_not_start
+from picas.scratch import Attempt, Scratch, remove
 from picas.selection import Selection
 from picas.spool import Spool, default_spool
 from picas.stores.base import ORDERS
 from picas.summary import Event, Summary
 from picas.tokens import Claimer, Failure, Outcome
-from picas.work import Attempt, CommandWork, FunctionWork, scratch_error
+from picas.work import CommandWork, FunctionWork
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -178,8 +178,8 @@ class Pilot:
             PoolRefused: the pool cannot be used; finished work is in the spool.
             InfrastructureError: there is no place for the tokens' directories.
         """
-        scratch = _make_scratch(self._scratch_parent)
-        claimer = Claimer(self.id, self._host, self._job_ids, scratch)
+        self._scratch = Scratch(self._scratch_parent)
+        claimer = Claimer(self.id, self._host, self._job_ids, self._scratch.path)
         self._begun = time.monotonic()
         try:
             with Children() as self._children, self._signals(self._children):
@@ -193,8 +193,7 @@ class Pilot:
                 finally:
                     self._leave()
         finally:
-            with contextlib.suppress(OSError):
-                os.rmdir(scratch)  # not if something was kept in it
+            self._scratch.close()
         for error in (self._feeder.error, self._courier.error):
             if error is not None:
                 raise error
@@ -336,7 +335,7 @@ class Pilot:
     def _start(self, token: Token, cores: int) -> int:
         """Start an attempt; the slots it takes."""
         assert self._children is not None
-        attempt = Attempt(token, str(token.run["scratch"]))
+        attempt = Attempt(token, self._scratch)
         began = time.time()
         try:
             runner = Runner(
@@ -349,7 +348,7 @@ class Pilot:
                 collect=self.collect,
             )
         except InfrastructureError as error:
-            self._deliver(could_not_start(token, error, began))
+            self._deliver(could_not_start(attempt, error, began))
             return 0
         self._running[runner.pid] = runner
         return cores
@@ -357,14 +356,14 @@ class Pilot:
     def _call(self, token: Token) -> None:
         """Run a function's attempt in this process."""
         assert isinstance(self._work, FunctionWork)
-        attempt = Attempt(token, str(token.run["scratch"]))
+        attempt = Attempt(token, self._scratch)
         self._deliver(call(self._work, attempt, self.log_cap, self._interruptible))
 
     def _deliver(self, result: Result) -> None:
         """Hand a result to the courier; in here it counts as measured."""
         usage = result.outcome.usage
         if self.keep and result.outcome.failure is not None:
-            outcome = replace(result.outcome, kept=str(result.token.run.get("scratch", "")))
+            outcome = replace(result.outcome, kept=result.directory)
             result = replace(result, outcome=outcome)
         if usage is not None:
             mean = self._mean_wall
@@ -384,9 +383,8 @@ class Pilot:
             summary.retried += 1
         else:
             summary.superseded += 1
-        scratch = result.token.run.get("scratch")
-        if isinstance(scratch, str) and not result.outcome.kept:
-            Attempt(result.token, scratch).remove()
+        if result.directory and not result.outcome.kept:
+            remove(result.directory)
         self._on_event(Event("finished", result.token, result.outcome, verdict))
 
     def _problem(self, error: PicasError) -> None:
@@ -451,7 +449,7 @@ def _released(result: Result) -> Result:
     """The result of an attempt that was stopped because the pilot goes: no failure of the token's."""
     old = result.outcome
     outcome = Outcome(0, old.started, old.ended, Failure.RELEASED, usage=old.usage)
-    return Result(result.token, outcome, result.logs, result.files)
+    return replace(result, outcome=outcome)
 
 
 def _make_work(work: WorkLike, pool_url: str) -> CommandWork | FunctionWork:
@@ -463,14 +461,6 @@ def _make_work(work: WorkLike, pool_url: str) -> CommandWork | FunctionWork:
             'Write ["bash", "-c", "…"] if a shell is wanted.',
         )
     return CommandWork(work, pool_url)
-
-
-def _make_scratch(parent: str | os.PathLike[str] | None) -> str:
-    place = os.path.abspath(parent) if parent is not None else tempfile.gettempdir()
-    try:
-        return tempfile.mkdtemp(prefix="picas-", dir=place)
-    except OSError as error:
-        raise scratch_error(place, error) from error
 
 
 def _checked_pattern(pattern: str) -> str:

@@ -49,12 +49,14 @@ class Result:
     Attributes:
         logs: the attempt's logs; they never replace those of another attempt.
         files: what the work made; it replaces files of the same name from earlier attempts.
+        directory: where those files are until the result is in the pool; "" if nowhere.
     """
 
     token: Token
     outcome: Outcome
     logs: tuple[Payload, ...] = ()
     files: tuple[Payload, ...] = ()
+    directory: str = ""
 
 
 class Pool:

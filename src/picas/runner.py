@@ -6,24 +6,22 @@ A `Runner` runs one attempt in a process group of its own. The pilot tells it wh
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import time
 from enum import Enum
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Union
 
 from picas.children import Ended, kill_stray, signal_group
-from picas.payload import Payload, capped_log, file_payload
+from picas.harvest import harvest, last_line
 from picas.pool import Result
-from picas.tokens import Failure, Outcome, Usage, log_names
+from picas.tokens import Failure, Outcome, Usage
 
 if TYPE_CHECKING:
     from picas.children import Children
     from picas.errors import InfrastructureError
+    from picas.scratch import Attempt
     from picas.tokens import Token
-    from picas.work import Attempt, CommandWork, FunctionWork
+    from picas.work import CommandWork, FunctionWork
 
     Work = Union[CommandWork, FunctionWork]
 
@@ -38,12 +36,6 @@ LINGER_SECONDS = 1.0
 
 LINGER_TICK = 0.02
 """How often such a group is looked at."""
-
-MAX_OUTPUT_BYTES = 64 << 20
-"""The largest $PICAS_OUTPUT that is read as JSON; a larger one is only attached."""
-
-LAST_LINE_BYTES = 4096
-"""How much of the end of the error output is looked at for its last line."""
 
 
 class Phase(Enum):
@@ -159,21 +151,13 @@ class Runner:
     # --- What came of it ---
 
     def result(self) -> Result:
-        """The result of an attempt that is over."""
+        """The result of an attempt that is over; its directory goes to another if nothing in it is needed."""
         assert self._ended is not None
         ended = self._ended
-        out_name, err_name = log_names(self.token.id)
-        logs = tuple(
-            capped_log(name, Path(path), self._log_cap)
-            for name, path in ((out_name, self.attempt.stdout), (err_name, self.attempt.stderr))
-        )
-        files, refused = self._files({out_name, err_name})
-        output, bad_output = self._output()
         exit_code, failure, message = self._judge(ended)
-        if failure is None and bad_output:
-            exit_code, failure, message = EXIT_BAD_OUTPUT, Failure.APPLICATION, bad_output
-        if refused:
-            output = {**(output or {}), "picas_not_attached": refused}
+        found = harvest(self.attempt, self._log_cap, self._collect)
+        if failure is None and found.problem:
+            exit_code, failure, message = EXIT_BAD_OUTPUT, Failure.APPLICATION, found.problem
         outcome = Outcome(
             exit_code,
             self.started_at,
@@ -181,9 +165,13 @@ class Runner:
             failure,
             message,
             usage=Usage(self._wall, ended.cpu, ended.max_rss),
-            output=output,
+            output=found.output,
         )
-        return Result(self.token, outcome, logs, tuple(files))
+        directory = self.attempt.directory
+        # What failed may be wanted as it is.
+        if found.in_memory and failure is None and self.attempt.scratch.recycle(directory):
+            directory = ""
+        return Result(self.token, outcome, found.logs, found.files, directory)
 
     def _judge(self, ended: Ended) -> tuple[int, Failure | None, str]:
         if self._timed_out:
@@ -195,76 +183,13 @@ class Runner:
             return ended.exit_code, Failure.SIGNAL, last or f"killed by {_signal_name(ended.signal)}"
         return ended.exit_code, Failure.APPLICATION, last or f"exit code {ended.exit_code}"
 
-    def _output(self) -> tuple[dict[str, Any] | None, str]:
-        """What was written to $PICAS_OUTPUT, and what is wrong with it."""
-        path = Path(self.attempt.output_file)
-        try:
-            size = path.stat().st_size
-        except OSError:
-            return None, ""
-        if size == 0:
-            return None, ""
-        why = ""
-        if size <= MAX_OUTPUT_BYTES:
-            try:
-                value = json.loads(path.read_text("utf-8"), parse_constant=_refuse_constant)
-                return (value if isinstance(value, dict) else {"result": value}), ""
-            except (ValueError, RecursionError) as error:
-                why = (
-                    f"what was written to $PICAS_OUTPUT is not JSON ({error}); it is attached as output.json"
-                )
-        else:
-            why = f"what was written to $PICAS_OUTPUT has {size:,} bytes; it is attached as output.json"
-        self.attempt.files.append(file_payload("output.json", "application/octet-stream", path))
-        return None, why
 
-    def _files(self, taken: set[str]) -> tuple[list[Payload], list[str]]:
-        """The files to attach, and the names of those that were matched but cannot be."""
-        files = list(self.attempt.files)
-        attached = Path(self.attempt.directory, "attached")
-        if attached.is_dir():  # what a function in a child process attached by itself
-            files += [_payload(path, attached) for path in sorted(attached.rglob("*")) if path.is_file()]
-        refused = []
-        root = os.path.realpath(self.attempt.work)
-        for path in _matches(Path(self.attempt.work), self._collect):
-            name = path.relative_to(self.attempt.work).as_posix()
-            inside = os.path.realpath(path).startswith(root + os.sep)
-            if inside and path.is_file() and name not in taken:
-                files.append(_payload(path, Path(self.attempt.work)))
-                taken.add(name)
-            elif not path.is_dir():
-                refused.append(name)
-        return files, refused
-
-
-def could_not_start(token: Token, error: InfrastructureError, started_at: float) -> Result:
+def could_not_start(attempt: Attempt, error: InfrastructureError, started_at: float) -> Result:
     """The result of an attempt whose work could not even be started."""
     message = error.message if not error.advice else f"{error.message}. {error.advice}"
     now = time.time()
-    return Result(token, Outcome(error.exit_code, started_at, now, Failure.INFRASTRUCTURE, message))
-
-
-def last_line(path: str) -> str:
-    """The last line with anything in it of a text file, at most `LAST_LINE_BYTES` of it."""
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - LAST_LINE_BYTES))
-            lines = file.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-def _matches(work: Path, patterns: tuple[str, ...]) -> list[Path]:
-    return sorted({path for pattern in patterns for path in work.glob(pattern)})
-
-
-def _payload(path: Path, root: Path) -> Payload:
-    import mimetypes  # noqa: PLC0415 - reads the system's tables, and most runs collect nothing
-
-    name = path.relative_to(root).as_posix()
-    return file_payload(name, mimetypes.guess_type(name)[0] or "application/octet-stream", path)
+    outcome = Outcome(error.exit_code, started_at, now, Failure.INFRASTRUCTURE, message)
+    return Result(attempt.token, outcome, directory=attempt.directory)
 
 
 def _signal_name(number: int) -> str:
@@ -272,7 +197,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")

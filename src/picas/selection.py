@@ -14,8 +14,11 @@ What it means, in Python, SQL and JavaScript alike:
   are the token's id;
 - ``==`` compares type and value (``1`` is not ``"1"`` and not ``true``; ``1 == 1.0``), and is false for a
   field that is not there; ``!=`` is exactly the opposite of ``==``;
-- ``<``, ``<=``, ``>``, ``>=`` are true only between two numbers or two strings;
+- ``<``, ``<=``, ``>``, ``>=`` are true only between two numbers or two strings; strings are ordered by
+  code points (JavaScript alone puts characters beyond U+FFFF before U+E000);
 - ``is None`` is true for a field that is null or not there; a bare name means that the field is ``true``.
+
+A string in a document should hold no NUL character: SQLite reads it up to there.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ from __future__ import annotations
 import ast
 import json
 import operator
+import re
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Union
 
@@ -31,11 +36,14 @@ from picas.errors import SelectionError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-MAX_SAFE_INTEGER = 2**53
+MAX_SAFE_INTEGER = 2**53 - 1
 """Beyond this JavaScript's numbers are not exact, so a selection could differ between stores."""
 
 MAX_LENGTH = 10_000
 """Characters in a condition; more is a mistake, and would only exhaust the parser's stack."""
+
+MAX_NESTING = 50
+"""``not``, ``and``, ``or`` and parentheses in each other; SQLite takes a thousand."""
 
 Literal = Union[str, int, float, bool]
 
@@ -223,7 +231,12 @@ class Both(Node):
         return all(answers) if self.joiner == "and" else any(answers)
 
     def sql(self, params: list[Any]) -> str:
-        return "(" + f" {self.joiner.upper()} ".join(node.sql(params) for node in self.nodes) + ")"
+        # In halves, not in a row: SQLite limits how deep an expression is, and a row of a thousand is that deep.
+        parts = [node.sql(params) for node in self.nodes]
+        while len(parts) > 1:
+            pairs = [f" {self.joiner.upper()} ".join(parts[i : i + 2]) for i in range(0, len(parts), 2)]
+            parts = [f"({pair})" for pair in pairs]
+        return parts[0]
 
     def javascript(self) -> str:
         sign = " && " if self.joiner == "and" else " || "
@@ -251,11 +264,15 @@ class Selection:
         """
         if len(text) > MAX_LENGTH:
             raise SelectionError(f"the condition is longer than {MAX_LENGTH} characters")
+        text = text.strip()
         try:
-            tree = ast.parse(text.strip(), mode="eval")
-            return cls(text.strip(), _Reader(text.strip()).node(tree.body))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # "\d" in a string is for Python's programs to be warned of
+                tree = ast.parse(text, mode="eval")
+            return cls(text, _Reader(text).node(tree.body))
         except SyntaxError as error:
-            raise _not_understood(text, (error.offset or 1) - 1, "this is not a condition") from None
+            line, column = error.lineno or 1, (error.offset or 1) - 1
+            raise _not_understood(text, line, column, "this is not a condition") from None
         except (ValueError, RecursionError, MemoryError):
             raise SelectionError(f"the condition cannot be read: {text[:80]!r}", _HELP) from None
 
@@ -294,6 +311,8 @@ _JAVASCRIPT_INHERITED = frozenset(
 )
 """Names that any JavaScript object answers to without having the field."""
 
+_UNFIT = re.compile("[\0\ud800-\udfff]")
+
 _HELP = "Write conditions like: cores == 4 and site in ('a', 'b') and input.q > 0.5"
 
 
@@ -303,10 +322,22 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self.text = text
 
-    def refuse(self, at: ast.AST, why: str) -> SelectionError:
-        return _not_understood(self.text, getattr(at, "col_offset", 0), why)
+        self.depth = 0
+
+    def refuse(self, at: ast.expr, why: str) -> SelectionError:
+        line = self.text.split("\n")[at.lineno - 1].encode()
+        column = len(line[: at.col_offset].decode())  # the parser counts bytes
+        return _not_understood(self.text, at.lineno, column, why)
 
     def node(self, tree: ast.expr) -> Node:
+        if self.depth == MAX_NESTING:
+            raise self.refuse(tree, f"more than {MAX_NESTING} conditions are nested in each other")
+        self.depth += 1
+        node = self.condition(tree)
+        self.depth -= 1
+        return node
+
+    def condition(self, tree: ast.expr) -> Node:
         if isinstance(tree, ast.BoolOp):
             joiner = "and" if isinstance(tree.op, ast.And) else "or"
             return Both(joiner, tuple(self.node(value) for value in tree.values))
@@ -365,7 +396,7 @@ class _Reader:
                 place = place.value
             elif isinstance(place, ast.Subscript):
                 key = self.literal(place.slice)
-                if not isinstance(key, str) or '"' in key or "\0" in key or not key:
+                if not isinstance(key, str) or '"' in key or not key:
                     raise self.refuse(place, 'a field with an odd name is written doc["odd name"]')
                 path.append(key)
                 place = place.value
@@ -376,6 +407,8 @@ class _Reader:
         if place.id != "doc" or not path:
             path.append(place.id)
         path.reverse()
+        if path[0].startswith("_") and path != ["_id"]:
+            raise self.refuse(tree, "names with a leading '_' belong to the database; there is only _id")
         return Field(("_id",) if path in (["id"], ["_id"]) else tuple(path))
 
     def literal(self, tree: ast.expr) -> Literal | None:
@@ -389,17 +422,18 @@ class _Reader:
             return None
         value = tree.value
         if isinstance(value, (bool, str)):
-            if isinstance(value, str) and "\0" in value:
-                raise self.refuse(tree, "a string cannot hold a NUL character")
+            if isinstance(value, str) and _UNFIT.search(value):
+                raise self.refuse(tree, "a string cannot hold a NUL character or half a surrogate pair")
             return value
         if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
-            raise self.refuse(tree, "the number is beyond 2^53, where stores no longer compare exactly")
+            raise self.refuse(tree, "the number is beyond 2^53 - 1, where stores no longer compare exactly")
         return sign * value
 
 
-def _not_understood(text: str, column: int, why: str) -> SelectionError:
+def _not_understood(text: str, line: int, column: int, why: str) -> SelectionError:
+    shown = text.split("\n")[min(line, text.count("\n") + 1) - 1]
     pointer = " " * max(0, column) + "^"
-    return SelectionError(f"the condition is not understood: {why}\n    {text}\n    {pointer}", _HELP)
+    return SelectionError(f"the condition is not understood: {why}\n    {shown}\n    {pointer}", _HELP)
 
 
 def _is_none(tree: ast.expr) -> bool:
@@ -422,4 +456,5 @@ def _kind(value: object) -> str:
 
 
 def _sql_path(field: Field) -> str:
-    return "$" + "".join(f'."{name}"' for name in field.path)
+    # With the escapes that the document has: older SQLite compares names as they are written there.
+    return "$" + "".join(f".{json.dumps(name)}" for name in field.path)

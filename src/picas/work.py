@@ -11,13 +11,14 @@ import subprocess
 import sys
 import traceback
 import warnings
-from dataclasses import dataclass, field
+from functools import lru_cache
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Union
 
 from picas.errors import InfrastructureError, InvalidInput
 from picas.payload import Payload, file_payload
+from picas.scratch import Attempt, scratch_error
 from picas.template import render_argv
 from picas.tokens import check_id, encode_json
 
@@ -41,69 +42,6 @@ EXIT_FUNCTION_RAISED = 1
 """Exit code of an attempt whose function raised an exception, as of a Python program that does."""
 
 
-@dataclass
-class Attempt:
-    """One attempt at a token: where its files are, and what it wants attached.
-
-    The directory holds ``stdout``, ``stderr``, ``token.json``, ``output.json`` and ``work``, which is the
-    working directory of the command.
-    """
-
-    token: Token
-    directory: str
-    files: list[Payload] = field(default_factory=list)
-
-    @property
-    def work(self) -> str:
-        """The working directory."""
-        return self.directory + "/work"
-
-    @property
-    def stdout(self) -> str:
-        """The file of the standard output."""
-        return self.directory + "/stdout"
-
-    @property
-    def stderr(self) -> str:
-        """The file of the error output."""
-        return self.directory + "/stderr"
-
-    @property
-    def token_file(self) -> str:
-        """The file with the token's document."""
-        return self.directory + "/token.json"
-
-    @property
-    def output_file(self) -> str:
-        """The file that the work may write JSON to."""
-        return self.directory + "/output.json"
-
-    def make(self) -> None:
-        """Make the directory and the working directory in it.
-
-        Raises:
-            InfrastructureError: it cannot be made.
-        """
-        try:
-            os.mkdir(self.directory, 0o700)
-            os.mkdir(self.work, 0o700)
-        except OSError as error:
-            raise scratch_error(self.directory, error) from error
-
-    def write_token(self) -> None:
-        """Write the token's document where the work can read it."""
-        try:
-            with open(self.token_file, "w", encoding="ascii") as file:
-                file.write(encode_json(self.token.document()))
-        except OSError as error:
-            raise scratch_error(self.directory, error) from error
-
-    def remove(self) -> None:
-        """Remove the directory and all that is in it, if there is one."""
-        if os.path.lexists(self.directory):
-            shutil.rmtree(self.directory, ignore_errors=True)
-
-
 class Job:
     """What a function may use beside its token, if it takes a second argument.
 
@@ -119,10 +57,9 @@ class Job:
     @property
     def scratch(self) -> Path:
         """The attempt's own directory; made when first asked for, removed after the attempt."""
-        path = Path(self._attempt.work)
-        if not path.is_dir():
+        if not self._attempt.made:
             self._attempt.make()
-        return path
+        return Path(self._attempt.work)
 
     def attach(self, name: str, data: bytes | str | os.PathLike[str]) -> None:
         """Attach bytes, or a file by its path, to the token when the function has returned.
@@ -158,7 +95,7 @@ class CommandWork:
 
     def __init__(self, argv: Sequence[str] | None, pool_url: str) -> None:
         self.argv = None if argv is None else _absolute(list(argv))
-        self._environment = {**os.environ, "PICAS_POOL": pool_url}
+        self._environment = _encoded({**os.environ, "PICAS_POOL": pool_url})
         self._bash = _find("bash") if argv is None else ""
 
     def command(self, token: Token) -> list[str]:
@@ -196,7 +133,7 @@ class CommandWork:
                     stdout=out,
                     stderr=err,
                     cwd=attempt.work,
-                    env=environment(self._environment, attempt),
+                    env={**self._environment, **_encoded(variables(attempt))},
                     start_new_session=True,
                 )
             except (OSError, ValueError) as error:
@@ -210,7 +147,7 @@ class FunctionWork:
 
     def __init__(self, function: Callable[..., object], pool_url: str) -> None:
         self.function = function
-        self._environment = {"PICAS_POOL": pool_url}
+        self._pool_url = pool_url
         self._takes_job = _takes_two(function)
 
     def call(self, attempt: Attempt) -> dict[str, Any] | None:
@@ -256,13 +193,13 @@ class FunctionWork:
             # Whatever a notebook or a test put there, the child's output goes to its files.
             sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
             sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-            os.environ.update(environment(self._environment, attempt))
+            os.environ.update(variables(attempt), PICAS_POOL=self._pool_url)
             os.chdir(attempt.work)
             output = self.call(attempt)
             if output:
                 Path(attempt.output_file).write_text(encode_json(output), "ascii")
             for payload in attempt.files:
-                target = Path(attempt.directory, "attached", payload.name)
+                target = Path(attempt.attached, payload.name)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(payload.read())
             code = 0
@@ -291,14 +228,14 @@ def as_output(value: object) -> dict[str, Any] | None:
     return output
 
 
-def environment(base: Mapping[str, str], attempt: Attempt) -> dict[str, str]:
-    """The environment of an attempt: the base and what the token says.
+def variables(attempt: Attempt) -> dict[str, str]:
+    """The environment variables that tell the work of its token.
 
     Every field that is a string, a number, true or false becomes ``PICAS_<FIELD>``, unless it is too long
     for an environment or would hide a variable with a meaning of its own.
     """
     token = attempt.token
-    variables = dict(base)
+    found: dict[str, str] = {}
     for name, value in token.body.items():
         if isinstance(value, str):
             text = value
@@ -306,28 +243,28 @@ def environment(base: Mapping[str, str], attempt: Attempt) -> dict[str, str]:
             text = json.dumps(value)
         else:
             continue
-        variable = "PICAS_" + _NOT_IN_NAMES.sub("_", name).upper()
+        variable = _variable(name)
         if variable not in OWN_VARIABLES and "\0" not in text and len(text) <= MAX_VARIABLE_BYTES:
-            variables[variable] = text
-    variables["PICAS_TOKEN_ID"] = token.id
-    variables["PICAS_TOKEN_FILE"] = attempt.token_file
-    variables["PICAS_OUTPUT"] = attempt.output_file
-    variables["PICAS_ATTEMPT"] = str(token.attempt)
-    variables["PICAS_CLAIM"] = token.claim_id or ""
-    return variables
+            found[variable] = text
+    found["PICAS_TOKEN_ID"] = token.id
+    found["PICAS_TOKEN_FILE"] = attempt.token_file
+    found["PICAS_OUTPUT"] = attempt.output_file
+    found["PICAS_ATTEMPT"] = str(token.attempt)
+    found["PICAS_CLAIM"] = token.claim_id or ""
+    return found
 
 
-def scratch_error(directory: str, error: OSError) -> InfrastructureError:
-    """Our error for one that says that the scratch directory cannot be used."""
-    advice = "Check the permissions there, or give another place: --scratch DIR."
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        advice = (
-            "The disk is full or the quota used up; free some space, or give another place: --scratch DIR."
-        )
-    return InfrastructureError(f"the scratch directory {directory} cannot be used: {error.strerror}", advice)
+@lru_cache(maxsize=1000)
+def _variable(field: str) -> str:
+    return "PICAS_" + _NOT_IN_NAMES.sub("_", field).upper()
 
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]")
+
+
+def _encoded(strings: Mapping[str, str]) -> dict[bytes, bytes]:
+    """An environment as the system takes it: what does not change is encoded once, not for every token."""
+    return {os.fsencode(name): os.fsencode(value) for name, value in strings.items()}
 
 
 class _log_files:  # noqa: N801 - used as a function

@@ -1,0 +1,171 @@
+"""The directories that attempts run in.
+
+Making and removing directories is a good part of what a short token costs, so one that an attempt left
+empty serves the next, under a new name. Log files are never used twice: something that escaped from an
+attempt may still write to them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from picas.errors import InfrastructureError
+from picas.tokens import encode_json
+
+if TYPE_CHECKING:
+    from picas.payload import Payload
+    from picas.tokens import Token
+
+OWN_FILES = frozenset(("stdout", "stderr", "token.json"))
+"""What a pilot itself writes into an attempt's directory."""
+
+WORK = "work"
+
+
+class Scratch:
+    """The scratch directory of one pilot.
+
+    Args:
+        parent: where to make it; the system's temporary directory if None.
+
+    Raises:
+        InfrastructureError: it cannot be made.
+    """
+
+    def __init__(self, parent: str | os.PathLike[str] | None = None) -> None:
+        place = os.path.abspath(parent) if parent is not None else tempfile.gettempdir()
+        try:
+            self.path = tempfile.mkdtemp(prefix="picas-", dir=place)
+        except OSError as error:
+            raise scratch_error(place, error) from error
+        self._empty: list[str] = []
+
+    def make(self, directory: str) -> None:
+        """Make an attempt's directory with an empty working directory in it.
+
+        Raises:
+            InfrastructureError: it cannot be made.
+        """
+        try:
+            if self._empty:
+                os.rename(self._empty.pop(), directory)
+            else:
+                os.mkdir(directory, 0o700)
+                os.mkdir(f"{directory}/{WORK}", 0o700)
+        except OSError as error:
+            raise scratch_error(directory, error) from error
+
+    def recycle(self, directory: str) -> bool:
+        """Keep an attempt's directory for another, if nothing is in it but what the pilot itself wrote."""
+        try:
+            work = f"{directory}/{WORK}"
+            if os.stat(work).st_mode & 0o7777 != 0o700 or os.listdir(work):
+                return False
+            for name in os.listdir(directory):
+                if name in OWN_FILES:
+                    os.unlink(f"{directory}/{name}")
+                elif name != WORK:
+                    return False
+        except OSError:
+            return False
+        self._empty.append(directory)
+        return True
+
+    def close(self) -> None:
+        """Remove it, unless something in it is to be kept."""
+        for directory in self._empty:
+            shutil.rmtree(directory, ignore_errors=True)
+        with suppress(OSError):
+            os.rmdir(self.path)
+
+
+@dataclass
+class Attempt:
+    """One attempt at a token: where its files are, and what it wants attached.
+
+    The directory holds ``stdout``, ``stderr``, ``token.json``, ``output.json`` and ``work``, which is the
+    working directory of the command.
+    """
+
+    token: Token
+    scratch: Scratch
+    files: list[Payload] = field(default_factory=list)
+    made: bool = False
+
+    @property
+    def directory(self) -> str:
+        """The attempt's directory, as the token itself says since it was claimed."""
+        return str(self.token.run["scratch"])
+
+    @property
+    def work(self) -> str:
+        """The working directory."""
+        return f"{self.directory}/{WORK}"
+
+    @property
+    def stdout(self) -> str:
+        """The file of the standard output."""
+        return f"{self.directory}/stdout"
+
+    @property
+    def stderr(self) -> str:
+        """The file of the error output."""
+        return f"{self.directory}/stderr"
+
+    @property
+    def token_file(self) -> str:
+        """The file with the token's document."""
+        return f"{self.directory}/token.json"
+
+    @property
+    def output_file(self) -> str:
+        """The file that the work may write JSON to."""
+        return f"{self.directory}/output.json"
+
+    @property
+    def attached(self) -> str:
+        """The directory of what a function in a child process attached by itself."""
+        return f"{self.directory}/attached"
+
+    def make(self) -> None:
+        """Make the directories.
+
+        Raises:
+            InfrastructureError: they cannot be made.
+        """
+        self.scratch.make(self.directory)
+        self.made = True
+
+    def write_token(self) -> None:
+        """Write the token's document where the work can read it.
+
+        Raises:
+            InfrastructureError: it cannot be written.
+        """
+        try:
+            with open(self.token_file, "w", encoding="ascii") as file:
+                file.write(encode_json(self.token.document()))
+        except OSError as error:
+            raise scratch_error(self.directory, error) from error
+
+
+def remove(directory: str) -> None:
+    """Remove an attempt's directory and all that is in it, if it is there."""
+    if os.path.lexists(directory):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def scratch_error(directory: str, error: OSError) -> InfrastructureError:
+    """Our error for one that says that the scratch directory cannot be used."""
+    advice = "Check the permissions there, or give another place: --scratch DIR."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = (
+            "The disk is full or the quota used up; free some space, or give another place: --scratch DIR."
+        )
+    return InfrastructureError(f"the scratch directory {directory} cannot be used: {error.strerror}", advice)
