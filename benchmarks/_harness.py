@@ -31,7 +31,7 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 DRIVERS = HERE / "_drivers"
 
-PROCESS_LIMIT_S = 900
+PROCESS_LIMIT_S = 300
 """Seconds after which a process of a benchmark counts as hanging and is killed."""
 
 

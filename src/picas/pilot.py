@@ -362,7 +362,7 @@ class Pilot:
     def _deliver(self, result: Result) -> None:
         """Hand a result to the courier; in here it counts as measured."""
         usage = result.outcome.usage
-        if self.keep and result.outcome.failure is not None:
+        if self.keep and result.outcome.failure not in (None, Failure.RELEASED):
             outcome = replace(result.outcome, kept=result.directory)
             result = replace(result, outcome=outcome)
         if usage is not None:

@@ -42,8 +42,11 @@ MAX_SAFE_INTEGER = 2**53 - 1
 MAX_LENGTH = 10_000
 """Characters in a condition; more is a mistake, and would only exhaust the parser's stack."""
 
-MAX_NESTING = 50
-"""``not``, ``and``, ``or`` and parentheses in each other; SQLite takes a thousand."""
+MAX_NESTING = 12
+"""``not``, ``and`` and ``or`` in each other; the stack of SQLite's parser is small."""
+
+_ROW = 30
+"""Conditions joined in a row in SQL: each makes the expression deeper by one, and SQLite has a limit."""
 
 Literal = Union[str, int, float, bool]
 
@@ -231,11 +234,10 @@ class Both(Node):
         return all(answers) if self.joiner == "and" else any(answers)
 
     def sql(self, params: list[Any]) -> str:
-        # In halves, not in a row: SQLite limits how deep an expression is, and a row of a thousand is that deep.
         parts = [node.sql(params) for node in self.nodes]
         while len(parts) > 1:
-            pairs = [f" {self.joiner.upper()} ".join(parts[i : i + 2]) for i in range(0, len(parts), 2)]
-            parts = [f"({pair})" for pair in pairs]
+            rows = [parts[i : i + _ROW] for i in range(0, len(parts), _ROW)]
+            parts = [f"({f' {self.joiner.upper()} '.join(row)})" for row in rows]
         return parts[0]
 
     def javascript(self) -> str:

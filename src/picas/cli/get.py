@@ -74,12 +74,23 @@ def command(
     elif arguments:
         first = pool.get(arguments[0])
         names = [each for each in arguments[1:] if each in first.attachments or set("*?[") & set(each)]
-        others = [pool.get(each) for each in arguments[1:] if each not in names]
-        tokens = iter([first, *others])
+        tokens = iter([first, *_others(pool, [each for each in arguments[1:] if each not in names])])
     else:
         raise InvalidInput("whose files?", "Name a token, or choose some with --state or --where.")
     apart = bool(states or where or len(arguments) - len(names) > 1)
     return GetView(_saved(pool, tokens, names, Path(directory), apart=apart, logs=logs, force=force))
+
+
+def _others(pool: Pool, ids: Sequence[str]) -> list[Token]:
+    others = []
+    for token_id, token in zip(ids, pool.store.fetch(ids)):
+        if token is None:
+            raise TokenNotFound(
+                f"'{token_id}' is neither a file of the first token nor a token",
+                "picas show ID lists a token's files.",
+            )
+        others.append(token)
+    return others
 
 
 def _saved(

@@ -42,6 +42,10 @@ picas status                see how far it is
 """
 
 
+class PipeClosed(Exception):
+    """Whoever read the output does not want more of it."""
+
+
 class Verb(click.Command):
     """A command whose function returns a `View`, or nothing, which is then printed."""
 
@@ -51,10 +55,13 @@ class Verb(click.Command):
 
     def invoke(self, ctx: click.Context) -> int:
         """Run it, print what it returns; the exit code."""
-        view = super().invoke(ctx)
-        if view is None:
-            return 0
-        output.show(view, as_json=ctx.ensure_object(Call).as_json)
+        try:
+            view = super().invoke(ctx)
+            if view is None:
+                return 0
+            output.show(view, as_json=ctx.ensure_object(Call).as_json)
+        except BrokenPipeError:  # click would make an exit code of 1 of it
+            raise PipeClosed from None
         return int(view.exit_code)
 
 
@@ -109,11 +116,14 @@ def invoke(args: list[str]) -> int:
 
     Raises:
         PicasError: also for what click finds wrong with the arguments.
+        BrokenPipeError: nobody reads the output any more.
     """
     try:
         return int(picas.main(args, prog_name="picas", standalone_mode=False) or 0)
     except click.Abort:  # click's word for Ctrl-C
         raise KeyboardInterrupt from None
+    except PipeClosed:
+        raise BrokenPipeError from None
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "picas"
         message = error.format_message().rstrip(".")

@@ -30,9 +30,6 @@ def main() -> None:
 
 def run(args: Sequence[str]) -> int:
     """Run a command line; its exit code."""
-    if list(args) == ["--version"]:  # asked often, by scripts and people: answered before anything is loaded
-        output.say(f"picas {_version.__version__}")
-        return 0
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal's encoding lacks must not end a listing.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
@@ -40,11 +37,18 @@ def run(args: Sequence[str]) -> int:
     return _guarded(list(args) or ["--help"], as_json="--json" in own)
 
 
-def _guarded(args: list[str], *, as_json: bool) -> int:
+def _dispatch(args: list[str]) -> int:
+    if args == ["--version"]:  # asked often, by scripts and people: answered before anything is loaded
+        output.say(f"picas {_version.__version__}")
+        return 0
     from picas.cli import group  # noqa: PLC0415 - start-up: click takes longer than Python itself
 
+    return group.invoke(args)
+
+
+def _guarded(args: list[str], *, as_json: bool) -> int:
     try:
-        return group.invoke(args)
+        return _dispatch(args)
     except PicasError as error:
         output.fail(error, as_json=as_json)
         return USAGE if isinstance(error, InvalidInput) else FAILED
@@ -54,6 +58,11 @@ def _guarded(args: list[str], *, as_json: bool) -> int:
     except BrokenPipeError:
         output.silence()
         return PIPE_CLOSED
+    except OSError as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        output.problem("OSError", str(error), f"{DEBUG_VARIABLE}=1 shows where.", as_json=as_json)
+        return FAILED
     except Exception as error:  # the last resort: nobody is shown a bare traceback
         if os.environ.get(DEBUG_VARIABLE):
             raise

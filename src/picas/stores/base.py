@@ -50,10 +50,12 @@ class Change:
 
 @dataclass(frozen=True)
 class Progress:
-    """What happened lately, for rates: ``finished`` tokens in the last ``seconds`` before ``now``.
+    """What happened lately, for rates: ``finished`` tokens in the ``seconds`` before ``now``.
 
     Attributes:
-        wall: the mean wall time in seconds of those of them that tell it; None if none does.
+        seconds: how far back was looked: no further than asked for, and no further than to the first token
+            that finished in that time, so that a pool that has just begun shows the rate it has.
+        wall: the mean wall time in seconds of those that tell it; None if none does.
     """
 
     now: float
@@ -124,7 +126,7 @@ class Store(Protocol):
         """How many tokens are in each state; under None those that are in none."""
 
     def progress(self, seconds: float) -> Progress:
-        """What was finished in the last ``seconds``."""
+        """What was finished in the last ``seconds`` at most."""
 
     def read_attachment(self, token_id: str, name: str) -> Iterator[bytes]:
         """An attachment's bytes, piece by piece.

@@ -270,14 +270,17 @@ class SqliteStore:
 
     def progress(self, seconds: float) -> Progress:
         now = self.now()
+        since = now - seconds
         with self._connection() as db:
-            finished = db.execute(
-                "SELECT count(*) FROM token WHERE finished > ?", (now - seconds,)
-            ).fetchone()[0]
+            finished, first = db.execute(
+                "SELECT count(*), min(finished) FROM token WHERE finished > ?", (since,)
+            ).fetchone()
             sample = "SELECT json_extract(doc, '$.picas.run.wall') AS wall FROM token WHERE finished > ?"
             wall = db.execute(
-                f"SELECT avg(wall) FROM ({sample} ORDER BY finished DESC LIMIT 200)", (now - seconds,)
+                f"SELECT avg(wall) FROM ({sample} ORDER BY finished DESC LIMIT 200)", (since,)
             ).fetchone()[0]
+        if finished:
+            seconds = min(seconds, now - first + (wall or 0.0))  # the first of them took its time as well
         return Progress(now, seconds, finished, wall)
 
     def read_attachment(self, token_id: str, name: str) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sqlite3
 import sys
 import time
@@ -31,7 +32,8 @@ BUSY_SECONDS = 30.0
 
 NETWORK_FILE_SYSTEMS = frozenset(
     "nfs nfs4 cifs smb smbfs smb3 lustre gpfs beegfs ceph afs openafs 9p panfs pvfs2 orangefs glusterfs gfs2 "
-    "ocfs2 davfs davfs2 webdav ncpfs coda sshfs s3fs weka wekafs quobyte moosefs juicefs rclone virtiofs".split()
+    "ocfs2 davfs davfs2 webdav ncpfs coda sshfs s3fs weka wekafs quobyte moosefs juicefs rclone virtiofs "
+    "ceph-fuse mfs lizardfs saunafs goofys gcsfuse mount-s3 blobfuse2 seaweedfs fhgfs cvfs dcache".split()
 )
 """File systems on which SQLite's locks and shared memory do not hold between machines, by their mount type."""
 
@@ -188,6 +190,9 @@ def _statements(script: str) -> Iterator[str]:
             statement = ""
 
 
+_OCTAL = re.compile(r"\\([0-3][0-7]{2})")
+
+
 def network_file_system(path: Path, mounts: str | None = None) -> str | None:
     """The type of the network file system that a path lies on, None for a local one.
 
@@ -209,7 +214,7 @@ def network_file_system(path: Path, mounts: str | None = None) -> str | None:
         columns, types = left.split(), right.split()
         if len(columns) < 5 or not types:
             continue
-        point = columns[4].encode().decode("unicode_escape")  # a blank is written \040 there
+        point = _OCTAL.sub(lambda found: chr(int(found[1], 8)), columns[4])  # a blank is written \040 there
         inside = place == point or place.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):  # the last of equals is the one mounted on top
             best, kind = point, types[0]

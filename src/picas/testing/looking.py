@@ -168,7 +168,7 @@ class LookingRules(StoreFixtures):
             write(store, token, **body)
         lately = store.progress(60)
         assert (lately.finished, lately.wall) == (4, 2.5)
-        assert lately.seconds == 60
+        assert 1 <= lately.seconds <= 60, "no further back than to the first of them"
         assert abs(lately.now - now) < 60
         assert store.progress(100_000).finished == 5
 
