@@ -82,6 +82,13 @@ class LookingRules(StoreFixtures):
         locked = ids(list(store.scan([State.LOCKED], Selection.parse("site == 'größe'"))))
         assert locked == [f"t{n:03}" for n in range(0, 100, 2)]
 
+    def test_conditions_reach_fields_of_any_name(self, store: Store) -> None:
+        names = ("größe", "😀", "odd name", "a.b", "back\\slash", "$", "quote'", "toString")
+        add(store, *(fresh(name, **{name: {"in": {name: 1}}, "other": 1}) for name in names))
+        for name in names:
+            inside = Selection.parse(f"doc[{name!r}]['in'][{name!r}] == 1")
+            assert ids(list(store.scan(where=inside))) == [name]
+
     def test_none_is_seen_twice_when_tokens_change_and_come_and_go_meanwhile(self, store: Store) -> None:
         wanted = add_many(store, 420)
         seen: list[str] = []
