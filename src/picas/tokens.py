@@ -359,7 +359,7 @@ def ended_at(doc: Mapping[str, Any]) -> float:
     ours = doc.get("picas")
     run = ours.get("run") if isinstance(ours, dict) else None
     ended = run.get("ended") if isinstance(run, dict) else None
-    return float(ended) if isinstance(ended, (int, float)) else max(0.0, _js_number(doc.get("done")))
+    return _finite(ended) or max(0.0, _finite(_js_number(doc.get("done"))))
 
 
 def _count(value: object) -> int:
