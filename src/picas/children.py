@@ -3,7 +3,8 @@
 Every attempt's process leads a session, and so a process group, of its own. Its end is noticed through a
 pidfd (Linux 5.3, Python 3.9), elsewhere through SIGCHLD. What a command leaves in its group is stopped
 with it. What escapes from the group (a daemon) becomes the pilot's own child, since the pilot is a
-subreaper (prctl(2), Linux 3.4), and is found there by the claim id in its environment.
+subreaper (prctl(2), Linux 3.4), and is found there by the claim id in its environment or, where a function
+forked it, in its name.
 """
 
 from __future__ import annotations
@@ -14,18 +15,37 @@ import signal
 import socket
 import sys
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from types import TracebackType
 
 POLL_SECONDS = 0.02
 """How often the children are asked for where no event tells of their end."""
 
+ORPHAN_SECONDS = 10.0
+"""How long a dead orphan of unknown origin is left alone: it might be a child that our own caller waits for."""
+
+SWEEPS = 20
+"""How often in a row strays are looked for: what a killed one leaves behind turns up the next time."""
+
+KILL_SECONDS = 1.0
+"""How long a killed stray is waited for."""
+
+NAME_MARK = "picas-"
+"""What the process name of a forked function begins with; the beginning of its claim id follows."""
+
+_NAME_CLAIM = 9
+"""Digits of the claim id in a process name, which has room for 15 characters (prctl(2), PR_SET_NAME)."""
+
 _PR_SET_CHILD_SUBREAPER = 36
+
+_running_claims: set[str] = set()  # of all pilots in this process: none takes another's children for strays
+_subreapers = 0  # how many pilots in this process want it to be one
+_subreapers_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -33,13 +53,14 @@ class Ended:
     """A child that ended.
 
     Attributes:
-        exit_code: as shells give it: 128+n for one that signal n killed.
+        exit_code: as shells give it: 128+n for one that signal n killed; None if somebody else in this
+            process has waited for it, so that nobody here will ever know.
         signal: the signal that killed it, if one did.
         cpu, max_rss: CPU seconds and peak resident bytes of it and the children it waited for.
     """
 
     pid: int
-    exit_code: int
+    exit_code: int | None
     signal: int | None
     cpu: float
     max_rss: int
@@ -55,7 +76,8 @@ class Children:
         self._clapper.setblocking(False)
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._pidfds: dict[int, int] = {}  # pid → pidfd, −1 where there is none
-        self._subreaper = _become_subreaper()
+        self._zombies: dict[int, float] = {}  # dead orphans of unknown origin → when first seen
+        self._subreaper = _change_subreapers(+1)
 
     def __enter__(self) -> Children:
         return self
@@ -63,9 +85,13 @@ class Children:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for pidfd in self._pidfds.values():
+            if pidfd >= 0:
+                os.close(pidfd)
         self._selector.close()
         self._bell.close()
         self._clapper.close()
+        _change_subreapers(-1)
 
     @property
     def bell_fd(self) -> int:
@@ -100,10 +126,11 @@ class Children:
         return [ended for pid in (*ready, *without) if (ended := self._reap(pid)) is not None]
 
     def _reap(self, pid: int) -> Ended | None:
+        known = True
         try:
             found, status, usage = os.wait4(pid, os.WNOHANG)
         except ChildProcessError:  # somebody else in this process has waited for it
-            found, status, usage = pid, 0, None
+            found, status, usage, known = pid, 0, None, False
         if not found:
             return None
         pidfd = self._pidfds.pop(pid)
@@ -113,24 +140,52 @@ class Children:
         killer = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         code = os.WEXITSTATUS(status) if killer is None else 128 + killer
         cpu = usage.ru_utime + usage.ru_stime if usage else 0.0
-        return Ended(pid, code, killer, cpu, _bytes(usage.ru_maxrss) if usage else 0)
+        return Ended(pid, code if known else None, killer, cpu, _bytes(usage.ru_maxrss) if usage else 0)
 
-    def stray(self, ended_claims: Collection[str]) -> list[int]:
-        """Pids of processes that outlived their attempt in a session of their own.
+    # --- What escapes ---
+
+    def expect(self, claim: str) -> None:
+        """From now on processes with this claim id are at work."""
+        _running_claims.add(claim)
+
+    def sweep(self, ended: str = "") -> None:
+        """Kill what outlived its attempt in a session of its own, and what that leaves behind in turn.
 
         Args:
-            ended_claims: the claim ids of the attempts that are over.
+            ended: the claim id of an attempt that is over now.
         """
+        _running_claims.discard(ended)
         if not self._subreaper:
-            return []
-        return [pid for pid in _own_children() if pid not in self._pidfds and _claim_of(pid) in ended_claims]
+            return
+        for _ in range(SWEEPS):
+            strays = [pid for pid in _own_children() if pid not in self._pidfds and self._is_stray(pid)]
+            if not strays:
+                return
+            for pid in strays:
+                _kill_stray(pid)
+
+    def _is_stray(self, pid: int) -> bool:
+        if pid in self._zombies:
+            self._bury(pid)
+            return False
+        claim = _claim_of(pid)
+        if claim:
+            return not any(running.startswith(claim) for running in _running_claims)
+        if _is_dead_stranger(pid):
+            self._zombies[pid] = time.monotonic()
+        return False
+
+    def _bury(self, pid: int) -> None:
+        if time.monotonic() - self._zombies[pid] < ORPHAN_SECONDS:
+            return
+        del self._zombies[pid]
+        if _is_dead_stranger(pid):
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
 
 
 def signal_group(pid: int, number: int) -> bool:
-    """Send a signal to a process group; whether it has any members left, dead ones that wait for us apart."""
-    with suppress(ChildProcessError):
-        while os.waitpid(-pid, os.WNOHANG)[0]:  # orphans of the group that became ours and are dead
-            pass
+    """Send a signal to a process group; whether it has any members, dead ones that nobody has waited for included."""
     try:
         os.killpg(pid, number)
     except (ProcessLookupError, PermissionError):  # macOS says EPERM for a group of zombies
@@ -138,14 +193,30 @@ def signal_group(pid: int, number: int) -> bool:
     return True
 
 
-def kill_stray(pid: int) -> None:
+def group_lives(pid: int) -> bool:
+    """Whether a group whose leader has ended, and has been waited for, has any members left."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-pid, os.WNOHANG)[0]:  # orphans of the group that became ours and are dead
+            pass
+    return signal_group(pid, 0)
+
+
+def name_process(claim: str) -> None:
+    """Let this forked process be found by its name: its environment, as others see it, is still its parent's."""
+    with suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as file:
+        file.write(NAME_MARK + claim[:_NAME_CLAIM])
+
+
+def _kill_stray(pid: int) -> None:
     """Kill a process that escaped from its group, and its group, if it leads one."""
     with suppress(OSError):
         if os.getpgid(pid) == pid:
             os.killpg(pid, signal.SIGKILL)
         os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + KILL_SECONDS
     with suppress(ChildProcessError):
-        os.waitpid(pid, 0)
+        while not os.waitpid(pid, os.WNOHANG)[0] and time.monotonic() < deadline:
+            time.sleep(0.002)
 
 
 def in_main_thread() -> bool:
@@ -167,15 +238,21 @@ def _bytes(max_rss: int) -> int:
     return max_rss if sys.platform == "darwin" else max_rss * 1024
 
 
-def _become_subreaper() -> bool:
+def _change_subreapers(change: int) -> bool:
+    """Count a pilot of this process in or out; whether orphans come to this process now."""
+    global _subreapers  # noqa: PLW0603 - it is the process that is a subreaper, not one pilot of it
     if not sys.platform.startswith("linux"):
         return False
-    try:
-        import ctypes  # noqa: PLC0415 - only a pilot needs it
+    with _subreapers_lock:
+        _subreapers += change
+        try:
+            import ctypes  # noqa: PLC0415 - only a pilot needs it
 
-        return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
-    except (OSError, AttributeError, ImportError):
-        return False
+            wanted = int(_subreapers > 0)
+            answer = ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, wanted, 0, 0, 0)
+        except (OSError, AttributeError, ImportError):
+            return False
+        return bool(wanted and answer == 0)
 
 
 def _own_children() -> list[int]:
@@ -188,11 +265,30 @@ def _own_children() -> list[int]:
 
 
 def _claim_of(pid: int) -> str:
+    """The claim id, or its beginning, that a process carries; "" if none, or only that of an attempt we run in."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             for entry in file.read().split(b"\0"):
                 if entry.startswith(b"PICAS_CLAIM="):
-                    return entry[12:].decode("ascii", "replace")
+                    claim = entry[12:].decode("ascii", "replace")
+                    return "" if claim == os.environ.get("PICAS_CLAIM") else claim
+        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as name:
+            return _claim_in(name.read())
     except OSError:
-        pass
-    return ""
+        return ""
+
+
+def _claim_in(name: str) -> str:
+    name = name.rstrip("\n")
+    return name[len(NAME_MARK) :] if name.startswith(NAME_MARK) else ""
+
+
+def _is_dead_stranger(pid: int) -> bool:
+    """Whether a child is dead, not waited for, and of another session than we."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # proc(5): pid (name) state ppid pgrp session …
+            state, _, _, session = file.read().rpartition(b")")[2].split()[:4]
+    except (OSError, ValueError):
+        return False
+    return state == b"Z" and int(session) != os.getsid(0)

@@ -11,7 +11,7 @@ import time
 from enum import Enum
 from typing import TYPE_CHECKING, Union
 
-from picas.children import Ended, kill_stray, signal_group
+from picas.children import Ended, group_lives, signal_group
 from picas.harvest import harvest, last_line
 from picas.pool import Result
 from picas.tokens import Failure, Outcome, Usage
@@ -28,11 +28,17 @@ if TYPE_CHECKING:
 EXIT_TIMEOUT = 124
 """Exit code of an attempt that ran into its time limit, as of timeout(1)."""
 
+EXIT_LOST = 126
+"""Exit code of an attempt whose own nobody knows."""
+
 EXIT_BAD_OUTPUT = 65
 """Exit code of an attempt that succeeded but wrote no JSON to $PICAS_OUTPUT (EX_DATAERR of sysexits.h)."""
 
 LINGER_SECONDS = 1.0
 """How long what a command left running in its group may go on, to write the last of a log, say."""
+
+KILL_SECONDS = 2.0
+"""How long a killed group is waited for; one that hangs in a dead file system cannot be."""
 
 LINGER_TICK = 0.02
 """How often such a group is looked at."""
@@ -82,7 +88,14 @@ class Runner:
         self._collect = collect
         self._ended: Ended | None = None
         self._timed_out = False
-        self.pid = work.start(attempt)
+        self._killed = False
+        self._claim = attempt.token.claim_id or ""
+        children.expect(self._claim)
+        try:
+            self.pid = work.start(attempt)
+        except BaseException:
+            children.sweep(self._claim)
+            raise
         children.add(self.pid)
         self.deadline = self._started + timeout if timeout is not None else None
 
@@ -109,20 +122,30 @@ class Runner:
 
     def tick(self, now: float) -> None:
         """Do what is due at this monotonic time."""
-        if self.phase is Phase.LINGERING and not signal_group(self.pid, 0):
-            self._over()
+        if self.phase is Phase.LINGERING:
+            self._linger(now)
         elif self.deadline is None or now < self.deadline:
-            if self.phase is Phase.LINGERING:
-                self._linger_until = min(now + LINGER_TICK, self.deadline or now)
+            return
         elif self.phase is Phase.RUNNING:
             self._timed_out = True
             self.stop(now)
-        elif self._ended is None:
-            self.kill()
-            self.deadline = now + self._grace
         else:
             self.kill()
+            self.deadline = now + self._grace + KILL_SECONDS
+
+    def _linger(self, now: float) -> None:
+        """Look after a group whose leader has ended."""
+        if not group_lives(self.pid):
             self._over()
+            return
+        if self.deadline is not None and now >= self.deadline:
+            if self._killed:
+                self._over()
+                return
+            self.kill()
+            self._killed = True
+            self.deadline = now + KILL_SECONDS
+        self._linger_until = now + LINGER_TICK
 
     @property
     def next_tick(self) -> float | None:
@@ -135,7 +158,7 @@ class Runner:
         """Its command has ended; what is left of the group gets a moment, then is killed."""
         self._ended = ended
         self._wall = now - self._started
-        if not signal_group(self.pid, 0):
+        if not group_lives(self.pid):
             self._over()
             return
         if self.phase is Phase.RUNNING:
@@ -145,8 +168,7 @@ class Runner:
 
     def _over(self) -> None:
         self.phase = Phase.OVER
-        for pid in self._children.stray((self.token.claim_id or "",)):
-            kill_stray(pid)
+        self._children.sweep(self._claim)
 
     # --- What came of it ---
 
@@ -176,6 +198,8 @@ class Runner:
     def _judge(self, ended: Ended) -> tuple[int, Failure | None, str]:
         if self._timed_out:
             return EXIT_TIMEOUT, Failure.TIMEOUT, f"stopped by its time limit after {self._wall:.0f} s"
+        if ended.exit_code is None:
+            return EXIT_LOST, Failure.INFRASTRUCTURE, "its exit code is lost: something else waited for it"
         if ended.exit_code == 0:
             return 0, None, ""
         last = last_line(self.attempt.stderr)
