@@ -114,7 +114,7 @@ def _entry(token: Token, attempt: int | None) -> dict[str, Any]:
     Raises:
         PoolError: there is none such.
     """
-    entries: list[dict[str, Any]] = [entry for entry in (*token.history, token.run) if entry]
+    entries = [*token.history, *([token.run] if token.run else [])]
     if attempt is None:
         with_logs = [entry for entry in entries if entry.get("logs") and not entry.get("superseded")]
         # A token that another client finished has logs under the usual names, and no word of ours.
