@@ -116,11 +116,13 @@ def _entry(token: Token, attempt: int | None) -> dict[str, Any]:
     """
     entries = [*token.history, *([token.run] if token.run else [])]
     if attempt is None:
-        with_logs = [entry for entry in entries if entry.get("logs") and not entry.get("superseded")]
+        for entry in entries[::-1]:
+            if entry.get("logs") and not entry.get("superseded"):
+                return entry
         # A token that another client finished has logs under the usual names, and no word of ours.
-        return with_logs[-1] if with_logs else {"logs": log_names(token.id)}
-    for entry in reversed(entries):
-        if entry.get("attempt") == attempt:
+        return {"logs": log_names(token.id)}
+    for entry in entries[::-1]:
+        if attempt == entry.get("attempt"):
             return entry
     made = ", ".join(str(entry.get("attempt", "?")) for entry in entries) or "none"
     raise PoolError(f"token {token.id} has no attempt {attempt}", f"Its attempts are: {made}.")
