@@ -12,15 +12,15 @@ from picas._version import __version__
 
 if TYPE_CHECKING:
     from picas.errors import PicasError
+    from picas.functions import Job
     from picas.pilot import Pilot
     from picas.pool import Pool, open_pool
     from picas.selection import Selection
     from picas.tokens import Failure, Outcome, State, Token
-    from picas.work import Job
 
 _HOMES = {
     "Failure": "picas.tokens",
-    "Job": "picas.work",
+    "Job": "picas.functions",
     "Outcome": "picas.tokens",
     "PicasError": "picas.errors",
     "Pilot": "picas.pilot",

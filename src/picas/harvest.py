@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from picas.errors import InvalidInput
 from picas.payload import Payload, capped_log, file_payload
-from picas.tokens import log_names
+from picas.tokens import encode_json, log_names
 
 if TYPE_CHECKING:
     from picas.scratch import Attempt
@@ -33,6 +36,7 @@ class Harvest:
         files: what is to be attached beside them.
         output: what the work wrote to $PICAS_OUTPUT, and what could not be attached.
         problem: what is wrong with $PICAS_OUTPUT; empty if nothing is.
+        raised: message and traceback of a function in a child process that raised an exception.
         in_memory: nothing of it is in the attempt's directory any more.
     """
 
@@ -40,6 +44,7 @@ class Harvest:
     files: tuple[Payload, ...]
     output: dict[str, Any] | None
     problem: str
+    raised: tuple[str, str]
     in_memory: bool
 
 
@@ -56,21 +61,49 @@ def harvest(attempt: Attempt, log_cap: int, collect: tuple[str, ...]) -> Harvest
     output, problem = None, ""
     if os.path.lexists(attempt.output_file):
         output, problem = _read_output(Path(attempt.output_file))
-        if problem:
+        if problem and os.path.isfile(attempt.output_file):
             files.append(file_payload("output.json", "application/octet-stream", Path(attempt.output_file)))
+            problem += "; it is attached as output.json"
     if os.path.lexists(attempt.attached):
-        files += _tree(Path(attempt.attached))
+        files += _attached(Path(attempt.attached))
     if collect:
-        collected, refused = _collect(Path(attempt.work), collect, set(names))
+        collected, refused = collected_files(attempt, collect)
         files += collected
         if refused:
             output = {**(output or {}), "picas_not_attached": refused}
+    raised = _read_raised(Path(attempt.raised)) if os.path.lexists(attempt.raised) else ("", "")
     in_memory = all(isinstance(part, bytes) for payload in (*logs, *files) for part in payload.parts)
-    return Harvest(logs, tuple(files), output, problem, in_memory)
+    return Harvest(logs, tuple(files), output, problem, raised, in_memory)
+
+
+def collected_files(attempt: Attempt, patterns: tuple[str, ...]) -> tuple[list[Payload], list[str]]:
+    """The files in the working directory that match, and the names of those that match but cannot be attached."""
+    work = Path(attempt.work)
+    taken = log_names(attempt.token.id)
+    root = os.path.realpath(work) + os.sep
+    files: list[Payload] = []
+    refused: list[str] = []
+    for path in _matches(work, patterns):
+        name = path.relative_to(work).as_posix()
+        try:
+            if path.is_dir():
+                continue
+            name.encode()  # a name in no known encoding cannot be written down
+            # A link that leads out of the directory would attach what was never made here.
+            if path.is_file() and os.path.realpath(path).startswith(root) and name not in taken:
+                files.append(_payload(path, name))
+                continue
+        except (OSError, UnicodeEncodeError):  # it cannot be looked at: that is for the user to know
+            pass
+        refused.append(name.encode("utf-8", "backslashreplace").decode())
+    return files, refused
 
 
 def last_line(path: str) -> str:
-    """The last line with anything in it of a text file, at most `LAST_LINE_BYTES` of it; "" if there is none."""
+    """The last line with anything in it of a text file, at most `LAST_LINE_BYTES` of it; "" if there is none.
+
+    What a terminal would take for orders, and what cannot be printed, is left out.
+    """
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -78,7 +111,13 @@ def last_line(path: str) -> str:
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    clean = ("".join(filter(str.isprintable, _ORDERS.sub("", line))).strip() for line in reversed(lines))
+    return next((line for line in clean if line), "")
+
+
+_ORDERS = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)"
+)  # ECMA-48: colours and the like
 
 
 def _log(name: str, path: str, cap: int) -> Payload:
@@ -94,45 +133,54 @@ def _log(name: str, path: str, cap: int) -> Payload:
 
 def _read_output(path: Path) -> tuple[dict[str, Any] | None, str]:
     """What was written to $PICAS_OUTPUT, and what is wrong with it."""
-    attached = "; it is attached as output.json"
     try:
+        if not path.is_file():
+            return None, "$PICAS_OUTPUT is no longer a file"
         size = path.stat().st_size
         if size > MAX_OUTPUT_BYTES:
-            return None, f"what was written to $PICAS_OUTPUT has {size:,} bytes{attached}"
-        text = path.read_text("utf-8")
+            return None, f"what was written to $PICAS_OUTPUT has {size:,} bytes"
+        text = path.read_text("utf-8-sig")
         if not text.strip():
             return None, ""
         value = json.loads(text, parse_constant=_refuse_constant)
-    except (OSError, ValueError, RecursionError) as error:
-        return None, f"what was written to $PICAS_OUTPUT is not JSON ({error}){attached}"
-    return (value if isinstance(value, dict) else {"result": value}), ""
+        output = value if isinstance(value, dict) else {"result": value}
+        encode_json(output)  # 1e999 is read as infinity, which JSON has no word for
+    except (OSError, ValueError, RecursionError, InvalidInput) as error:
+        return None, f"what was written to $PICAS_OUTPUT is not JSON ({error})"
+    return output, ""
 
 
-def _tree(root: Path) -> list[Payload]:
-    return [_payload(path, root) for path in sorted(root.rglob("*")) if path.is_file()]
+def _read_raised(path: Path) -> tuple[str, str]:
+    try:
+        told = json.loads(path.read_text("utf-8"))
+        return str(told["message"]), str(told["exception"])
+    except (OSError, ValueError, KeyError, TypeError):  # cut short by a full disk; the log has the rest
+        return "", ""
 
 
-def _collect(work: Path, patterns: tuple[str, ...], taken: set[str]) -> tuple[list[Payload], list[str]]:
-    """The files that match, and the names of those that match but cannot be attached."""
-    files: list[Payload] = []
-    refused: list[str] = []
-    root = os.path.realpath(work) + os.sep
-    for path in sorted({path for pattern in patterns for path in work.glob(pattern)}):
-        name = path.relative_to(work).as_posix()
-        if path.is_dir():
-            continue
-        # A link that leads out of the directory would attach what was never made here.
-        if path.is_file() and os.path.realpath(path).startswith(root) and name not in taken:
-            files.append(_payload(path, work))
-        else:
-            refused.append(name)
-    return files, refused
+def _attached(directory: Path) -> list[Payload]:
+    """What a function in a child process attached, see `picas.functions`."""
+    try:
+        index = json.loads((directory / "index.json").read_text("utf-8"))
+        return [
+            file_payload(entry["name"], entry["content_type"], directory / str(number))
+            for number, entry in enumerate(index)
+        ]
+    except (OSError, ValueError):  # it was stopped before they were all there
+        return []
 
 
-def _payload(path: Path, root: Path) -> Payload:
+def _matches(work: Path, patterns: tuple[str, ...]) -> list[Path]:
+    found: set[Path] = set()
+    for pattern in patterns:
+        with suppress(OSError):  # a directory that cannot be read
+            found.update(work.glob(pattern))
+    return sorted(found)
+
+
+def _payload(path: Path, name: str) -> Payload:
     import mimetypes  # noqa: PLC0415 - reads the system's tables, and most attempts collect nothing
 
-    name = path.relative_to(root).as_posix()
     return file_payload(name, mimetypes.guess_type(name)[0] or "application/octet-stream", path)
 
 

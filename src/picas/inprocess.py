@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from picas.harvest import MEMORY_LOG
+from picas.errors import InfrastructureError
+from picas.functions import Job, told
+from picas.harvest import MEMORY_LOG, collected_files
 from picas.payload import Payload, capped_log
 from picas.pool import Result
 from picas.tokens import Failure, Outcome, Usage, log_names
-from picas.work import EXIT_FUNCTION_RAISED, Job
 
 if TYPE_CHECKING:
+    from picas.functions import FunctionWork
     from picas.scratch import Attempt
-    from picas.work import FunctionWork
 
 
 class Interrupted(BaseException):
@@ -33,14 +33,23 @@ class Interruptible:
     def interrupt(self) -> None:
         """Raise `Interrupted` in the function that runs, if one does; for signal handlers."""
         if self.inside:
-            self.inside = False
             raise Interrupted
 
 
-def call(work: FunctionWork, attempt: Attempt, log_cap: int, interruptible: Interruptible) -> Result:
+def call(
+    work: FunctionWork,
+    attempt: Attempt,
+    log_cap: int,
+    collect: tuple[str, ...],
+    interruptible: Interruptible,
+) -> Result:
     """Run the function of an attempt here and now.
 
     What it prints becomes its logs, an exception an error with its traceback.
+
+    Args:
+        log_cap: bytes of each log that are kept.
+        collect: glob patterns of files in its directory, if it asked for one, to attach.
     """
     logs = [_Printed(attempt, attempt.stdout), _Printed(attempt, attempt.stderr)]
     output: dict[str, Any] | None = None
@@ -54,14 +63,20 @@ def call(work: FunctionWork, attempt: Attempt, log_cap: int, interruptible: Inte
             finally:
                 interruptible.inside = False
     except Interrupted:
+        interruptible.inside = False
         failure = Failure.RELEASED
     except BaseException as error:  # noqa: BLE001 - whatever it was, it ends the attempt, not the pilot
-        exit_code, failure = EXIT_FUNCTION_RAISED, Failure.APPLICATION
-        exception = traceback.format_exc()
-        message = f"{type(error).__name__}: {error}"
+        exit_code, message, exception = told(error)
+        failure = Failure.APPLICATION if exit_code else None
         logs[1].write(exception)
     wall = time.monotonic() - clock
     usage = Usage(wall, time.process_time() - cpu)
+    files = list(attempt.files)
+    if collect and attempt.made:
+        collected, refused = collected_files(attempt, collect)
+        files += collected
+        if refused:
+            output = {**(output or {}), "picas_not_attached": refused}
     outcome = Outcome(exit_code, started, started + wall, failure, message, exception, usage, output)
     payloads = tuple(
         payload
@@ -69,11 +84,15 @@ def call(work: FunctionWork, attempt: Attempt, log_cap: int, interruptible: Inte
         if (payload := log.payload(name, log_cap)) is not None
     )
     directory = attempt.directory if attempt.made else ""
-    return Result(attempt.token, outcome, payloads, tuple(attempt.files), directory)
+    return Result(attempt.token, outcome, payloads, tuple(files), directory)
 
 
 class _Printed(io.TextIOBase):
-    """What a function prints: in memory while it is little, in the attempt's log file when it grows."""
+    """What a function prints: in memory while it is little, in the attempt's log file when it grows.
+
+    Attributes:
+        buffer: takes bytes, as that of ``sys.stdout`` does.
+    """
 
     def __init__(self, attempt: Attempt, path: str) -> None:
         self._attempt = attempt
@@ -81,30 +100,61 @@ class _Printed(io.TextIOBase):
         self._pieces: list[bytes] = []
         self._size = 0
         self._on_disk = False
+        self._lost = ""
+        self.buffer = _Bytes(self)
 
     def writable(self) -> bool:
         return True
 
     def write(self, text: str) -> int:
-        data = text.encode("utf-8", "backslashreplace")
+        self.add(text.encode("utf-8", "backslashreplace"))
+        return len(text)
+
+    def add(self, data: bytes) -> None:
+        """Take some more."""
+        if self._lost:
+            return
         self._pieces.append(data)
         self._size += len(data)
         if self._size > MEMORY_LOG:
             self._spill()
-        return len(text)
 
     def _spill(self) -> None:
-        if not self._on_disk:
-            _ = Job(self._attempt).scratch  # makes the directory
-            self._on_disk = True
-        with open(self._path, "ab") as file:
-            file.writelines(self._pieces)
+        try:
+            if not self._on_disk:
+                _ = Job(self._attempt).scratch  # makes the directory
+                self._on_disk = True
+            with open(self._path, "ab") as file:
+                file.writelines(self._pieces)
+        except (OSError, InfrastructureError) as error:  # a print is not to fail for that, nor the pilot
+            self._lost = f"\n[picas: the rest is lost, since the log could not be written: {error}]\n"
+            return
         self._pieces.clear()
         self._size = 0
 
     def payload(self, name: str, cap: int) -> Payload | None:
         """The text as an attachment; None if nothing was printed."""
-        if self._on_disk:
-            self._spill()
+        parts = (*self._pieces, self._lost.encode())
+        if not self._on_disk or self._lost:
+            kept = b"".join(parts)[:MEMORY_LOG]
+            return Payload(name, "text/plain", (kept,)) if kept else None
+        self._spill()
+        try:
             return capped_log(name, Path(self._path), cap)
-        return Payload(name, "text/plain", (b"".join(self._pieces),)) if self._pieces else None
+        except OSError as error:
+            return Payload(name, "text/plain", (f"[picas: this log cannot be read: {error}]\n".encode(),))
+
+
+class _Bytes(io.RawIOBase):
+    """The ``buffer`` of what a function prints to."""
+
+    def __init__(self, printed: _Printed) -> None:
+        self._printed = printed
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        piece = bytes(data)
+        self._printed.add(piece)
+        return len(piece)

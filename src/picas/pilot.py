@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Callable
 from picas.children import Children, in_main_thread
 from picas.courier import Courier, Feeder
 from picas.errors import InfrastructureError, InvalidInput, PicasError
+from picas.functions import FunctionWork
 from picas.inprocess import Interruptible, call
 from picas.jobid import batch_job_ids
 from picas.pool import Result, Verdict
@@ -29,15 +30,15 @@ from picas.spool import Spool, default_spool
 from picas.stores.base import ORDERS
 from picas.summary import Event, Summary
 from picas.tokens import Claimer, Failure, Outcome
-from picas.work import CommandWork, FunctionWork
+from picas.work import CommandWork
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType
 
+    from picas.functions import WorkLike
     from picas.pool import Pool
     from picas.tokens import Token
-    from picas.work import WorkLike
 
 AHEAD_SECONDS = 2.0
 """How much work, by measured time, a pilot claims for each slot before it can start it."""
@@ -357,7 +358,7 @@ class Pilot:
         """Run a function's attempt in this process."""
         assert isinstance(self._work, FunctionWork)
         attempt = Attempt(token, self._scratch)
-        self._deliver(call(self._work, attempt, self.log_cap, self._interruptible))
+        self._deliver(call(self._work, attempt, self.log_cap, self.collect, self._interruptible))
 
     def _deliver(self, result: Result) -> None:
         """Hand a result to the courier; in here it counts as measured."""

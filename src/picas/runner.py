@@ -19,9 +19,10 @@ from picas.tokens import Failure, Outcome, Usage
 if TYPE_CHECKING:
     from picas.children import Children
     from picas.errors import InfrastructureError
+    from picas.functions import FunctionWork
     from picas.scratch import Attempt
     from picas.tokens import Token
-    from picas.work import CommandWork, FunctionWork
+    from picas.work import CommandWork
 
     Work = Union[CommandWork, FunctionWork]
 
@@ -178,14 +179,18 @@ class Runner:
         ended = self._ended
         exit_code, failure, message = self._judge(ended)
         found = harvest(self.attempt, self._log_cap, self._collect)
+        exception = ""
         if failure is None and found.problem:
             exit_code, failure, message = EXIT_BAD_OUTPUT, Failure.APPLICATION, found.problem
+        elif failure is Failure.APPLICATION and found.raised[0]:
+            message, exception = found.raised
         outcome = Outcome(
             exit_code,
             self.started_at,
             self.started_at + self._wall,
             failure,
             message,
+            exception,
             usage=Usage(self._wall, ended.cpu, ended.max_rss),
             output=found.output,
         )

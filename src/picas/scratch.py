@@ -10,9 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picas.errors import InfrastructureError
@@ -65,7 +67,7 @@ class Scratch:
         """Keep an attempt's directory for another, if nothing is in it but what the pilot itself wrote."""
         try:
             work = f"{directory}/{WORK}"
-            if os.stat(work).st_mode & 0o7777 != 0o700 or os.listdir(work):
+            if os.lstat(work).st_mode != stat.S_IFDIR | 0o700 or os.listdir(work):
                 return False
             for name in os.listdir(directory):
                 if name in OWN_FILES:
@@ -130,8 +132,13 @@ class Attempt:
 
     @property
     def attached(self) -> str:
-        """The directory of what a function in a child process attached by itself."""
+        """The directory of what a function in a child process attached by itself, numbered, with an ``index.json``."""
         return f"{self.directory}/attached"
+
+    @property
+    def raised(self) -> str:
+        """The file that tells what a function in a child process raised."""
+        return f"{self.directory}/raised.json"
 
     def make(self) -> None:
         """Make the directories.
@@ -155,9 +162,44 @@ class Attempt:
             raise scratch_error(self.directory, error) from error
 
 
+class LogFiles:
+    """The attempt's two log files, open for writing while a child starts: a context that gives their numbers.
+
+    Raises:
+        InfrastructureError: they cannot be made.
+    """
+
+    def __init__(self, attempt: Attempt) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        try:
+            self._out = os.open(attempt.stdout, flags, 0o600)
+            try:
+                self._err = os.open(attempt.stderr, flags, 0o600)
+            except OSError:
+                os.close(self._out)
+                raise
+        except OSError as error:
+            raise scratch_error(attempt.directory, error) from error
+
+    def __enter__(self) -> tuple[int, int]:
+        return self._out, self._err
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self._out)
+        os.close(self._err)
+
+
 def remove(directory: str) -> None:
     """Remove an attempt's directory and all that is in it, if it is there."""
-    if os.path.lexists(directory):
+    if not os.path.lexists(directory):
+        return
+    shutil.rmtree(directory, ignore_errors=True)
+    if os.path.lexists(directory):  # the work took its own rights away
+        for place, names, _ in os.walk(directory):
+            for inner in (Path(place, name) for name in names):
+                if not inner.is_symlink():
+                    with suppress(OSError):
+                        inner.chmod(0o700)
         shutil.rmtree(directory, ignore_errors=True)
 
 

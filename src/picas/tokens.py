@@ -423,7 +423,7 @@ def fresh_body(fields: Mapping[str, Any]) -> dict[str, Any]:
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 
-def encode_json(value: Mapping[str, Any]) -> str:
+def encode_json(value: Mapping[str, Any] | list[Any]) -> str:
     """JSON text in ASCII, as compact as it gets.
 
     Raises:
