@@ -9,11 +9,13 @@ from __future__ import annotations
 import random
 import threading
 import time
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Callable
 
-from picas.errors import InvalidInput, PicasError, PoolUnavailable
+from picas.errors import InvalidInput, PicasError, PoolError, PoolUnavailable, TokenTooLarge
 from picas.pool import Result, Verdict
+from picas.scratch import remove
 from picas.tokens import Failure, Outcome
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ GROUP = 100
 
 GROUP_SECONDS = 0.05
 """How long the first result of a group waits for others."""
+
+EXIT_NOT_SAVED = 126
+"""Exit code of an attempt whose result the pool does not take, whatever it was."""
 
 PAUSE_SECONDS = (0.2, 30.0)
 """Shortest and longest pause before the pool is tried again."""
@@ -146,8 +151,9 @@ class Courier(threading.Thread):
         self._max_scrub = max_scrub
         self._on_settled = on_settled
         self._on_problem = on_problem
-        self._queue: SimpleQueue[Result | threading.Event] = SimpleQueue()
+        self._queue: SimpleQueue[Result | threading.Event | None] = SimpleQueue()  # None: the end
         self._give_up_at: float | None = None
+        self._hurried = False
         self._stopping = threading.Event()
         self._spooled: dict[str, Path] = {}
         self.error: BaseException | None = None
@@ -163,10 +169,15 @@ class Courier(threading.Thread):
         self._queue.put(settled)
         return settled
 
+    def hurry(self) -> None:
+        """Do not try again any more from now on; may be called by a signal handler."""
+        self._hurried = True
+
     def finish(self, patience: float) -> int:
-        """Bring back all there is, trying for at most ``patience`` seconds; how many results stay in the spool."""
+        """Bring back all there is, trying for at most ``patience`` seconds, and end; how many stay unsent."""
         self._give_up_at = time.monotonic() + patience
         settled = self.flush()
+        self._queue.put(None)
         self._stopping.set()
         settled.wait()
         return self.unsent
@@ -175,38 +186,37 @@ class Courier(threading.Thread):
         """Serve until `finish`."""
         while True:
             group: list[Result] = []
-            event = self._gather(group)
+            last = self._gather(group)
             if group:
                 self._settle(group)
-            if event is not None:
-                event.set()
-                if self._stopping.is_set() and self._queue.empty():
-                    return
+            if isinstance(last, threading.Event):
+                last.set()
+            elif last is None:
+                return
 
-    def _gather(self, group: list[Result]) -> threading.Event | None:
-        """Fill the group; the event that asked for it to go now, if one did."""
+    def _gather(self, group: list[Result]) -> Result | threading.Event | None:
+        """Fill the group; what ended it: it is full or time is up, somebody wants it to go, or all is over."""
         item = self._queue.get()
         due = time.monotonic() + GROUP_SECONDS
-        while True:
-            if isinstance(item, threading.Event):
-                return item
+        while isinstance(item, Result):
             group.append(item)
             if len(group) == GROUP:
-                return None
+                break
             try:
                 item = self._queue.get(timeout=max(0.0, due - time.monotonic()))
             except Empty:
-                return None
+                break
+        return item
 
     def _settle(self, group: list[Result]) -> None:
         pause = Pause()
         while self.error is None:
             try:
-                verdicts = self._finish(group)
+                settled = self._finish(group)
             except PoolUnavailable as error:
                 self._on_problem(error)
                 self._keep(group)
-                if self._give_up_at is not None and time.monotonic() >= self._give_up_at:
+                if self._is_time_up():
                     break
                 self._stopping.wait(pause.seconds())
                 if self._stopping.is_set():
@@ -215,27 +225,53 @@ class Courier(threading.Thread):
             except BaseException as error:  # noqa: BLE001 - handed to the pilot, which raises it
                 self.error = error
                 break
-            for result, verdict in zip(group, verdicts):
-                kept = self._spooled.pop(result.token.claim_id or "", None)
-                if kept is not None:
-                    self._spool.drop(kept)
-                self._on_settled(result, verdict)
+            for result, verdict in settled:
+                if verdict is None:
+                    self._give_up([result])
+                else:
+                    self._drop(result)
+                    self._on_settled(result, verdict)
             return
-        self._keep(group)
-        self.unsent += len(group)
+        self._give_up(group)
 
-    def _finish(self, group: list[Result]) -> list[Verdict]:
+    def _is_time_up(self) -> bool:
+        if self._give_up_at is None:
+            return False
+        return self._hurried or time.monotonic() >= self._give_up_at
+
+    def _finish(self, group: list[Result]) -> list[tuple[Result, Verdict | None]]:
+        """Write the results back; each as it was written, None for one that the pool does not take at all."""
         try:
-            return self._pool.finish_many(group, self._max_scrub)
-        except (InvalidInput, OSError) as error:
+            return list(zip(group, self._pool.finish_many(group, self._max_scrub)))
+        except (InvalidInput, TokenTooLarge, OSError) as error:
             if len(group) > 1:  # one of them is not as it should be; the others are not to suffer
-                return [self._finish([result])[0] for result in group]
-            old = group[0]
+                return [pair for result in group for pair in self._finish([result])]
+            return [self._finish_less(group[0], error)]
+
+    def _finish_less(self, result: Result, error: Exception) -> tuple[Result, Verdict | None]:
+        """Write back a result that the pool does not take as it is: its end and its logs, or at least its end."""
+        outcome = result.outcome
+        if outcome.failure is not Failure.RELEASED:
             message = f"the result could not be saved: {error}"
-            outcome = Outcome(126, old.outcome.started, old.outcome.ended, Failure.INFRASTRUCTURE, message)
-            return self._pool.finish_many([Result(old.token, outcome)], self._max_scrub)
+            outcome = Outcome(
+                EXIT_NOT_SAVED,
+                outcome.started,
+                outcome.ended,
+                Failure.INFRASTRUCTURE,
+                message,
+                usage=outcome.usage,
+            )
+        for logs in (result.logs, ()):
+            less = replace(result, outcome=outcome, logs=logs, files=())
+            try:
+                return less, self._pool.finish_many([less], self._max_scrub)[0]
+            except (InvalidInput, TokenTooLarge, OSError) as again:
+                error = again
+        self._on_problem(PoolError(f"the pool does not take the result of {result.token.id}: {error}"))
+        return result, None
 
     def _keep(self, group: list[Result]) -> None:
+        """Put the results into the spool, as far as they are not there yet and it takes them."""
         for result in group:
             claim = result.token.claim_id or ""
             if claim in self._spooled:
@@ -251,3 +287,25 @@ class Courier(threading.Thread):
                     )
                 )
                 return
+
+    def _drop(self, result: Result) -> None:
+        kept = self._spooled.pop(result.token.claim_id or "", None)
+        if kept is not None:
+            self._spool.drop(kept)
+
+    def _give_up(self, group: list[Result]) -> None:
+        """Leave the results in the spool for whoever comes next."""
+        self._keep(group)
+        self.unsent += len(group)
+        for result in group:
+            if (result.token.claim_id or "") in self._spooled:
+                if result.directory and not result.outcome.kept:
+                    remove(result.directory)
+                continue
+            place = f"What it left is in {result.directory}. " if result.directory else ""
+            self._on_problem(
+                PoolError(
+                    f"the result of {result.token.id} could neither be sent nor kept",
+                    f"{place}Run it again: picas reset {result.token.id}",
+                )
+            )

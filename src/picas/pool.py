@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 BATCH = 200
 """Tokens changed in one step by reset and delete."""
 
+SMALL_OUTPUT_BYTES = 1000
+"""An output of fewer bytes stays in the document, however large that is."""
+
 
 class Verdict(str, Enum):
     """What became of a finished attempt."""
@@ -141,7 +144,7 @@ class Pool:
 
     def tokens(
         self,
-        state: State | str | Collection[State] | None = None,
+        state: State | str | Collection[State | str] | None = None,
         where: Selection | None = None,
         *,
         ids: Sequence[str] | None = None,
@@ -269,15 +272,18 @@ class Pool:
         now = self.store.now()
         changes = [Change(tokens.release(token, now)) for token in claimed]
         answers = self.store.replace(changes) if changes else []
-        back = 0
-        for token, answer in zip(claimed, answers):
-            if answer is not None:
-                back += 1
-                continue
-            current = self.store.fetch([token.id])[0]  # somebody edited it; is it still ours to give back?
-            if current and current.claim_id == token.claim_id and current.state is State.LOCKED:
-                back += self.store.replace([Change(tokens.release(current, now))])[0] is not None
-        return back
+        return sum(
+            answer is not None or self._release_changed(token, now) for token, answer in zip(claimed, answers)
+        )
+
+    def _release_changed(self, token: Token, now: float) -> bool:
+        """Give back a token that somebody edited since it was claimed, if it is still ours to give back."""
+        while True:
+            current = self.store.fetch([token.id])[0]
+            if not current or current.claim_id != token.claim_id or current.state is not State.LOCKED:
+                return False
+            if self.store.replace([Change(tokens.release(current, now))])[0] is not None:
+                return True
 
     # --- Mending ---
 
@@ -320,12 +326,12 @@ def this_process() -> Claimer:
     return Claimer(f"{host}-{os.getpid()}", host)
 
 
-def _states(state: State | str | Collection[State] | None) -> set[State] | None:
+def _states(state: State | str | Collection[State | str] | None) -> set[State] | None:
     if state is None:
         return None
     if isinstance(state, str):  # a State is one too
         return {State.parse(state)}
-    return set(state)
+    return {State.parse(name) for name in state}
 
 
 def _touched(token: Token) -> float | None:
@@ -340,7 +346,8 @@ def _touched(token: Token) -> float | None:
 def _ending(result: Result, max_scrub: int) -> Change:
     """The write that ends an attempt: done, error, todo for another try, or todo because its pilot had to go."""
     names = [log.name for log in result.logs]
-    renamed = tokens.displaced_logs(result.token, names)
+    # The plain names are the newest attempt's, also when it has no such log.
+    renamed = tokens.displaced_logs(result.token, {*names, *tokens.log_names(result.token.id)})
     token = tokens.rename_logs(result.token, renamed)
     outcome = result.outcome
     if outcome.failure is Failure.RELEASED:
@@ -377,9 +384,9 @@ def _verdict(token: Token) -> Verdict:
 
 def _without_output(result: Result) -> Result:
     """The result with its oversized output as an attachment in place of a field."""
-    if result.outcome.output is None:
+    data = tokens.encode_json(dict(result.outcome.output or {})).encode()
+    if len(data) < SMALL_OUTPUT_BYTES:  # the output is not what makes it so large
         raise TokenTooLarge(f"token {result.token.id}: the document is over the size that the pool keeps")
-    data = tokens.encode_json(dict(result.outcome.output)).encode()
     note = f"the output has {len(data):,} bytes and is attached as output.json"
     outcome = replace(result.outcome, output={"picas_note": note})
     return replace(

@@ -13,11 +13,13 @@ import json
 import os
 import re
 import shutil
+import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from picas.errors import PoolUnavailable
+from picas.errors import InfrastructureError, InvalidInput, PoolUnavailable, TokenTooLarge
 from picas.payload import Payload, file_payload
 from picas.pool import Result
 from picas.tokens import Failure, Outcome, Token, Usage, token_from_document
@@ -28,7 +30,10 @@ if TYPE_CHECKING:
     from picas.pool import Pool
 
 UNFINISHED = ".part-"
-"""What the name of an entry begins with while it is being written."""
+"""What the name of an entry begins with while it is being written or removed."""
+
+LEFTOVER_SECONDS = 86_400.0
+"""What a crash left half-written or half-removed this long ago is removed."""
 
 
 def default_spool() -> Path:
@@ -90,34 +95,63 @@ class Spool:
         return entry
 
     def entries(self) -> list[Path]:
-        """The whole entries, in no order."""
+        """The whole entries, in no order.
+
+        Raises:
+            InfrastructureError: the spool cannot be read.
+        """
+        return [path for path in self._content() if not path.name.startswith(UNFINISHED)]
+
+    def _content(self) -> list[Path]:
         try:
-            return [path for path in self.directory.iterdir() if not path.name.startswith(UNFINISHED)]
-        except FileNotFoundError:
+            return list(self.directory.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise InfrastructureError(
+                f"the spool {self.directory} cannot be read: {error.strerror}",
+                "Check the permissions, or set PICAS_SPOOL to another directory.",
+            ) from error
 
     def drop(self, entry: Path) -> None:
         """Remove an entry that has been sent."""
-        shutil.rmtree(entry, ignore_errors=True)
+        going = entry.with_name(UNFINISHED + entry.name)
+        with suppress(OSError):
+            entry.rename(going)  # whole or not there, also when we are killed on the way
+        shutil.rmtree(going, ignore_errors=True)
 
     def flush(self, pool: Pool) -> tuple[int, int]:
         """Send what is in the spool; how many entries were sent and how many are left.
 
-        Entries that cannot be read are left where they are.
+        Entries that cannot be read, and those that the pool does not take, are left where they are.
+
+        Raises:
+            InfrastructureError: the spool cannot be read.
+            PoolRefused: the pool cannot be used.
         """
+        self._clear_leftovers()
         sent = left = 0
         for entry in self.entries():
             loaded = _load(entry)
             if loaded is None:
-                left += 1
+                left += entry.exists()  # else another pilot has just sent it
                 continue
             try:
                 pool.finish_many([loaded[0]], loaded[1])
             except PoolUnavailable:
                 return sent, len(self.entries())
+            except (InvalidInput, TokenTooLarge, OSError):
+                left += entry.exists()
+                continue
             self.drop(entry)
             sent += 1
         return sent, left
+
+    def _clear_leftovers(self) -> None:
+        for path in self._content():
+            with suppress(OSError):
+                if path.name.startswith(UNFINISHED) and time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def flush(pool: Pool, root: Path | None = None) -> tuple[int, int]:
@@ -134,7 +168,7 @@ def _load(entry: Path) -> tuple[Result, int] | None:
             _token(document["token"]), _outcome(document["outcome"]), payloads[:logs], payloads[logs:]
         )
         return result, int(document["max_scrub"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, InvalidInput):
         return None
 
 

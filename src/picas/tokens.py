@@ -44,6 +44,12 @@ OLD_ERROR_MARK = -1
 MAX_HISTORY = 100
 """Attempts kept in a token's history; the oldest beyond that are dropped, so a document stays bounded."""
 
+MAX_MESSAGE = 4000
+"""Characters of an error's message that are kept; its beginning."""
+
+MAX_EXCEPTION = 16_000
+"""Characters of a traceback that are kept; its end. The attempt's own log has all of it."""
+
 JOB_ID_FIELDS = ("dirac_job_id", "wms_job_id", "cream_job_id", "pbs_job_id", "slurm_job_id")
 """The fields that name the batch job that holds a token; removed when the token is free again."""
 
@@ -672,4 +678,8 @@ def _error_list(body: Mapping[str, Any]) -> list[Any]:
 
 
 def _error_entry(outcome: Outcome) -> dict[str, Any]:
-    return {"time": int(outcome.ended), "message": outcome.message, "exception": outcome.exception}
+    return {
+        "time": int(outcome.ended),
+        "message": outcome.message[:MAX_MESSAGE],
+        "exception": outcome.exception[-MAX_EXCEPTION:],
+    }
