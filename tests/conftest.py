@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 # A shared machine is sometimes slow: that is no failure. In CI the examples are the same in every run.
 settings.register_profile("picas", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("picas")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible() -> None:
+    """Children start as from a terminal: a job in a script's background, as CI may be, has INT ignored for all."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -17,6 +17,7 @@ from queue import Empty
 from typing import TYPE_CHECKING, Callable
 
 from picas.children import Children, in_main_thread
+from picas.config import ORDERS
 from picas.courier import Courier, Feeder
 from picas.errors import InfrastructureError, InvalidInput, PicasError
 from picas.functions import FunctionWork
@@ -27,7 +28,6 @@ from picas.runner import Phase, Runner, could_not_start
 from picas.scratch import Attempt, Scratch, remove
 from picas.selection import Selection
 from picas.spool import Spool, default_spool
-from picas.stores.base import ORDERS
 from picas.summary import Event, Summary
 from picas.tokens import Claimer, Failure, Outcome
 from picas.work import CommandWork
@@ -421,7 +421,9 @@ class Pilot:
         if not in_main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
+        # What our caller has us ignore (nohup, a job in a script's background) stays ignored.
+        heeded = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._on_signal) for number in heeded}
         before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)
         wakeup = signal.set_wakeup_fd(children.bell_fd, warn_on_full_buffer=False)
         try:

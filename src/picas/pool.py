@@ -13,7 +13,7 @@ from enum import Enum
 from itertools import islice
 from typing import TYPE_CHECKING, Callable
 
-from picas import intake, tokens
+from picas import config, intake, tokens
 from picas.errors import TokenNotFound, TokenTooLarge
 from picas.payload import Payload
 from picas.stores import open_store
@@ -211,7 +211,7 @@ class Pool:
 
         Args:
             claimer: who claims; this process if not given.
-            order: one of `picas.stores.base.ORDERS`.
+            order: one of `picas.config.ORDERS`.
         """
         who = claimer or this_process()
         now = self.store.now()
@@ -307,17 +307,18 @@ class Pool:
         return sum(sum(self.store.delete(batch)) for batch in _batches(chosen))
 
 
-def open_pool(url: str = "sqlite:///picas.db") -> Pool:
+def open_pool(url: str | None = None) -> Pool:
     """Open the pool at a URL; an embedded one is made if it is not there.
 
     Args:
-        url: ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``.
+        url: ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``. If None, the pool that the
+            ``picas`` command would take: ``PICAS_POOL``, the configuration file's, or ``sqlite:///picas.db``.
 
     Raises:
         ConfigError: the URL names no kind of pool.
         PoolRefused, PoolUnavailable: it cannot be opened; the message says why and what to do.
     """
-    return Pool(open_store(url))
+    return Pool(open_store(config.load(url).pool))
 
 
 def this_process() -> Claimer:

@@ -53,7 +53,6 @@ def _guarded(args: list[str], *, as_json: bool) -> int:
         output.fail(error, as_json=as_json)
         return USAGE if isinstance(error, InvalidInput) else FAILED
     except KeyboardInterrupt:
-        output.note("")
         return INTERRUPTED
     except BrokenPipeError:
         output.silence()

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from picas.config import POOL_FORMS
 from picas.errors import ConfigError
 
 if TYPE_CHECKING:
     from picas.stores.base import Store
-
-_FORMS = "A pool is sqlite:///relative.db, sqlite:////absolute/path.db, or http(s)://host:port/database."
 
 
 def open_store(url: str) -> Store:
@@ -23,11 +22,11 @@ def open_store(url: str) -> Store:
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
-        raise ConfigError(f"'{url}' is not the address of a pool", _FORMS)
+        raise ConfigError(f"'{url}' is not the address of a pool", POOL_FORMS)
     if scheme == "sqlite":
         if not rest.startswith("/") or rest == "/":
-            raise ConfigError(f"'{url}' does not name a file", _FORMS)
+            raise ConfigError(f"'{url}' does not name a file", POOL_FORMS)
         from picas.stores.sqlite import SqliteStore  # noqa: PLC0415 - only the store that is used is loaded
 
         return SqliteStore(Path(unquote(rest[1:])).absolute())
-    raise ConfigError(f"there is no kind of pool called '{scheme}'", _FORMS)
+    raise ConfigError(f"there is no kind of pool called '{scheme}'", POOL_FORMS)

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from picas.selection import Selection
     from picas.tokens import State, Token
 
-ORDERS = ("priority", "oldest", "newest")
-"""In which order todo tokens are claimed: highest priority first and the oldest among equals, or by age alone."""
-
 
 @dataclass(frozen=True)
 class Change:
@@ -99,6 +96,8 @@ class Store(Protocol):
         self, take: Callable[[Token], Token], limit: int, where: Selection | None, order: str
     ) -> list[Token]:
         """Claim up to ``limit`` todo tokens that fit: write ``take(token)`` of each, exclusively.
+
+        ``order`` is one of `picas.config.ORDERS`.
 
         An empty list means that at this moment nothing fits.
         """
