@@ -67,7 +67,11 @@ class Ended:
 
 
 class Children:
-    """The running children of this pilot, and a bell that wakes it."""
+    """The running children of this pilot, and a bell that wakes it.
+
+    Attributes:
+        needs_signal: only SIGCHLD tells at once that a child ended.
+    """
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -76,6 +80,10 @@ class Children:
         self._clapper.setblocking(False)
         self._selector.register(self._bell, selectors.EVENT_READ)
         self._pidfds: dict[int, int] = {}  # pid → pidfd, −1 where there is none
+        probe = _pidfd_open(os.getpid())
+        self.needs_signal = probe < 0
+        if probe >= 0:
+            os.close(probe)
         self._zombies: dict[int, float] = {}  # dead orphans of unknown origin → when first seen
         self._subreaper = _change_subreapers(+1)
 

@@ -35,6 +35,9 @@ GROUP_SECONDS = 0.05
 EXIT_NOT_SAVED = 126
 """Exit code of an attempt whose result the pool does not take, whatever it was."""
 
+STALE_CHECK_SECONDS = 2.0
+"""How often a feeder that has nothing to do looks for what to give back."""
+
 PAUSE_SECONDS = (0.2, 30.0)
 """Shortest and longest pause before the pool is tried again."""
 
@@ -57,7 +60,11 @@ class Pause:
 
 
 class Feeder(threading.Thread):
-    """Claims tokens on request.
+    """Claims tokens on request, and gives back what was claimed too early.
+
+    Args:
+        on_news: called when a request has been served.
+        take_stale: gives the tokens that are to be given back.
 
     Attributes:
         claimed: what has been claimed and not been taken by the pilot yet, oldest claim first.
@@ -73,8 +80,10 @@ class Feeder(threading.Thread):
         order: str,
         on_news: Callable[[], None],
         on_problem: Callable[[PicasError], None],
+        take_stale: Callable[[], list[Token]],
     ) -> None:
         super().__init__(name="picas-feeder", daemon=True)
+        self._take_stale = take_stale
         self._pool = pool
         self._claimer = claimer
         self._order = order
@@ -100,7 +109,11 @@ class Feeder(threading.Thread):
     def run(self) -> None:
         """Serve requests until stopped."""
         while True:
-            request = self._requests.get()
+            try:
+                request = self._requests.get(timeout=STALE_CHECK_SECONDS)
+            except Empty:
+                self._give_back_stale()
+                continue
             if request is None or self._stopped.is_set():
                 self.busy = False
                 return
@@ -111,6 +124,18 @@ class Feeder(threading.Thread):
                 self._stopped.set()
             self.busy = False
             self._on_news()
+
+    def _give_back_stale(self) -> None:
+        """Give back what waits behind work that takes much longer than was expected."""
+        stale = self._take_stale()
+        if not stale:
+            return
+        try:
+            self._pool.release(stale)
+        except PicasError as error:
+            self._on_problem(error)
+            for token in stale:
+                self.claimed.put(token)
 
     def _serve(self, count: int, where: Selection | None) -> None:
         pause = Pause()
@@ -135,6 +160,7 @@ class Courier(threading.Thread):
 
     Attributes:
         error: what the pool refused for good; the results are in the spool, and the pilot ends.
+        hurried: the pilot does not want to wait for an unavailable pool any more.
     """
 
     def __init__(
@@ -153,7 +179,7 @@ class Courier(threading.Thread):
         self._on_problem = on_problem
         self._queue: SimpleQueue[Result | threading.Event | None] = SimpleQueue()  # None: the end
         self._give_up_at: float | None = None
-        self._hurried = False
+        self.hurried = False
         self._stopping = threading.Event()
         self._spooled: dict[str, Path] = {}
         self.error: BaseException | None = None
@@ -171,7 +197,7 @@ class Courier(threading.Thread):
 
     def hurry(self) -> None:
         """Do not try again any more from now on; may be called by a signal handler."""
-        self._hurried = True
+        self.hurried = True
 
     def finish(self, patience: float) -> int:
         """Bring back all there is, trying for at most ``patience`` seconds, and end; how many stay unsent."""
@@ -237,7 +263,7 @@ class Courier(threading.Thread):
     def _is_time_up(self) -> bool:
         if self._give_up_at is None:
             return False
-        return self._hurried or time.monotonic() >= self._give_up_at
+        return self.hurried or time.monotonic() >= self._give_up_at
 
     def _finish(self, group: list[Result]) -> list[tuple[Result, Verdict | None]]:
         """Write the results back; each as it was written, None for one that the pool does not take at all."""

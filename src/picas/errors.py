@@ -90,16 +90,20 @@ class TokenTooLarge(PoolError):
 
 
 class InfrastructureError(PicasError):
-    """The work could not be started: that says something of this machine, not of the token.
+    """The work could not even be started.
 
     Args:
         exit_code: what a shell would have answered: 127 for a command that is not there, 126 for one
             that cannot be executed.
+        of_machine: it has nothing to do with the token: any other would fare the same here and now.
     """
 
-    def __init__(self, message: str, advice: str = "", exit_code: int = 126) -> None:
+    def __init__(
+        self, message: str, advice: str = "", exit_code: int = 126, *, of_machine: bool = False
+    ) -> None:
         super().__init__(message, advice)
         self.exit_code = exit_code
+        self.of_machine = of_machine
 
 
 class MissingExtra(PicasError):

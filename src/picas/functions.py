@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Union
 
 from picas.children import name_process
-from picas.errors import InvalidInput
+from picas.errors import InfrastructureError, InvalidInput
 from picas.payload import Payload, file_payload
 from picas.scratch import LogFiles
 from picas.tokens import check_id, encode_json, log_names
@@ -115,7 +115,12 @@ class FunctionWork:
                 # Python warns of forking beside threads. The child takes no lock that ours could hold: it
                 # replaces the standard streams, never touches the pool, and leaves by _exit.
                 warnings.simplefilter("ignore", DeprecationWarning)
-                pid = os.fork()
+                try:
+                    pid = os.fork()
+                except OSError as error:
+                    raise InfrastructureError(
+                        f"no process can be made for the function: {error.strerror}", of_machine=True
+                    ) from error
             if pid == 0:
                 self._child(attempt, out, err)
         return pid

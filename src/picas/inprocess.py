@@ -71,8 +71,8 @@ def call(
         logs[1].write(exception)
     wall = time.monotonic() - clock
     usage = Usage(wall, time.process_time() - cpu)
-    files = list(attempt.files)
-    if collect and attempt.made:
+    files = list(attempt.files) if failure is not Failure.RELEASED else []
+    if collect and attempt.made and failure is not Failure.RELEASED:
         collected, refused = collected_files(attempt, collect)
         files += collected
         if refused:

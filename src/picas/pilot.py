@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Callable
 from picas.children import Children, in_main_thread
 from picas.config import ORDERS
 from picas.courier import Courier, Feeder
-from picas.errors import InfrastructureError, InvalidInput, PicasError
+from picas.errors import InfrastructureError, InvalidInput, PicasError, PoolUnavailable
 from picas.functions import FunctionWork
 from picas.inprocess import Interruptible, call
 from picas.jobid import batch_job_ids
@@ -29,7 +29,7 @@ from picas.scratch import Attempt, Scratch, remove
 from picas.selection import Selection
 from picas.spool import Spool, default_spool
 from picas.summary import Event, Summary
-from picas.tokens import Claimer, Failure, Outcome
+from picas.tokens import Claimer, Failure, Outcome, State
 from picas.work import CommandWork
 
 if TYPE_CHECKING:
@@ -60,6 +60,12 @@ DEFAULT_GRACE = 5.0
 
 PATIENCE_SECONDS = 10.0
 """How long a pilot that has to go tries to bring its last results to a pool that does not answer."""
+
+STALE_SECONDS = 10.0
+"""After so long without a start, what was claimed ahead goes back: the tokens have become longer, others are free."""
+
+LONGEST_WAIT = 3600.0
+"""Seconds of one wait at the most; what waits for longer is looked at in between."""
 
 SMOOTHING = 0.2
 """Weight of the newest token in the mean time that a token takes."""
@@ -126,6 +132,9 @@ class Pilot:
         _check(
             workers=workers, max_tasks=max_tasks, max_time=max_time, task_timeout=task_timeout, order=order
         )
+        for name, number in (("max_scrub", max_scrub), ("log_cap", log_cap), ("grace", grace)):
+            if not number >= 0:
+                raise InvalidInput(f"{name} is {number}; it cannot be less than 0")
         self.pool = pool
         self.workers = workers
         self.max_tasks = max_tasks
@@ -141,7 +150,8 @@ class Pilot:
         self.grace = grace
         self._scratch_parent = scratch
         self._spool = Spool(Path(spool) if spool is not None else default_spool(), pool.url)
-        self._on_event = on_event or (lambda event: None)
+        self._listener = on_event
+        self._error: BaseException | None = None  # why this pilot cannot go on
         self._work = _make_work(work, pool.url)
         self._in_process = isinstance(self._work, FunctionWork) and workers == 1 and task_timeout is None
         host = socket.gethostname()
@@ -158,7 +168,9 @@ class Pilot:
         self._empty = False  # the last look found nothing
         self._look_again_at: float | None = None
         self._idle = IDLE_SECONDS[0]
-        self._retried_at_look = 0
+        self._settled_count = 0  # attempts whose end is in the pool
+        self._settled_at_look = 0
+        self._last_start = 0.0
         self._interruptible = Interruptible()
 
     # --- From outside ---
@@ -177,16 +189,23 @@ class Pilot:
 
         Raises:
             PoolRefused: the pool cannot be used; finished work is in the spool.
-            InfrastructureError: there is no place for the tokens' directories.
+            InfrastructureError: this machine cannot start work: no place for the tokens' directories, no
+                more processes. What ran was finished, no token suffers.
+            Exception: what ``on_event`` raised, after the pilot has left in order.
         """
         self._scratch = Scratch(self._scratch_parent)
         claimer = Claimer(self.id, self._host, self._job_ids, self._scratch.path)
         self._begun = time.monotonic()
         try:
             with Children() as self._children, self._signals(self._children):
-                self._feeder = Feeder(self.pool, claimer, self.order, self._children.ring, self._problem)
+                self._feeder = Feeder(
+                    self.pool, claimer, self.order, self._children.ring, self._problem, self._take_stale
+                )
                 self._courier = Courier(self.pool, self._spool, self.max_scrub, self._settled, self._problem)
-                self._spool.flush(self.pool)
+                try:
+                    self._spool.flush(self.pool)
+                except InfrastructureError as error:
+                    self._problem(error)
                 self._feeder.start()
                 self._courier.start()
                 try:
@@ -195,9 +214,9 @@ class Pilot:
                     self._leave()
         finally:
             self._scratch.close()
-        for error in (self._feeder.error, self._courier.error):
-            if error is not None:
-                raise error
+        for reason in (self._feeder.error, self._courier.error, self._error):
+            if reason is not None:
+                raise reason
         self._summary.seconds = time.monotonic() - self._begun
         return self._summary
 
@@ -229,8 +248,12 @@ class Pilot:
         """Whether there is nothing more to do here; sets the summary's reason."""
         if self._feeder.error is not None or self._courier.error is not None:
             self._reason = self._reason or "stopped"
-        if not self._reason and not self._occupied():
-            self._reason = self._limit_reached() or self._nothing_left()
+        if not self._reason:
+            limit = self._limit_reached()
+            if limit and not self._running:
+                self._reason = limit  # what is claimed and has not begun goes back
+            elif not limit and not self._occupied():
+                self._reason = self._nothing_left()
         self._summary.reason = self._reason or self._summary.reason
         return bool(self._reason)
 
@@ -240,12 +263,12 @@ class Pilot:
     def _nothing_left(self) -> str:
         if not self._empty or self.wait:
             return ""
-        # What failed may be todo again once its result has arrived; then it is worth another look.
+        # What ended since the last look may be todo again, or have pushed new tokens: worth another look.
         settled = self._courier.flush()
         while not settled.wait(0.05):
-            if self._reason or self._courier.error is not None:
-                return self._reason or "stopped"
-        if self._summary.retried > self._retried_at_look:
+            if self._reason or self._courier.error is not None or self._limit_reached():
+                return self._reason or self._limit_reached() or "stopped"
+        if self._settled_count > self._settled_at_look:
             self._empty = False
             self._look_again_at = None
             return ""
@@ -253,6 +276,8 @@ class Pilot:
         return "empty"
 
     def _limit_reached(self) -> str:
+        if self._error is not None:
+            return "stopped"
         if self.max_tasks is not None and self._started >= self.max_tasks:
             return "max-tasks"
         if self.max_time is not None and time.monotonic() - self._begun >= self.max_time:
@@ -271,7 +296,7 @@ class Pilot:
             self._empty, self._look_again_at, self._idle = False, None, IDLE_SECONDS[0]
         else:
             if self.wait and not self._empty:
-                self._on_event(Event("waiting", message="the pool is empty; waiting for new tokens"))
+                self._tell(Event("waiting", message="the pool is empty; waiting for new tokens"))
             self._empty = True
             self._look_again_at = time.monotonic() + self._idle * random.uniform(0.5, 1.0)  # noqa: S311
             self._idle = min(self._idle * 1.5, IDLE_SECONDS[1])
@@ -292,14 +317,26 @@ class Pilot:
             return
         # While tokens are long only what can start now is claimed, and nothing waits behind a full pilot.
         fits = _at_most(self.workers if ahead else free)
-        self._retried_at_look = self._summary.retried
+        self._settled_at_look = self._settled_count
         self._feeder.ask(min(missing, CLAIM_BATCH), fits & self.where if self.where is not None else fits)
 
     def _ahead(self) -> int:
         """How many tokens to hold that cannot start yet."""
         if self._mean_wall is None:
             return 0
-        return int(min(AHEAD_TOKENS, AHEAD_SECONDS * self.workers / max(self._mean_wall, 1e-6)))
+        # Those that run may turn out to be much longer than those before them.
+        longest = max((runner.wall for runner in self._running.values()), default=0.0)
+        expected = max(self._mean_wall, longest, 1e-6)
+        return int(min(AHEAD_TOKENS, AHEAD_SECONDS * self.workers / expected))
+
+    def _take_stale(self) -> list[Token]:
+        """Take out of the queue what others could begin sooner; on the feeder's thread."""
+        stale: list[Token] = []
+        if time.monotonic() - self._last_start > STALE_SECONDS:
+            with contextlib.suppress(IndexError):
+                while True:
+                    stale.append(self._queue.pop())
+        return stale
 
     def _free_slots(self) -> int:
         return self.workers - sum(min(self.workers, runner.token.cores) for runner in self._running.values())
@@ -308,24 +345,29 @@ class Pilot:
         if self._in_process and self._queue:
             return 0.0
         times = [tick for runner in self._running.values() if (tick := runner.next_tick) is not None]
-        if self._look_again_at is not None and not self._feeder.busy and self._free_slots():
-            times.append(self._look_again_at)
-        if self.max_time is not None and not self._limit_reached():
-            times.append(self._begun + self.max_time)
-        return max(0.0, min(times) - time.monotonic()) if times else None
+        if not self._reason and not self._limit_reached():
+            if self._look_again_at is not None and not self._feeder.busy and self._free_slots():
+                times.append(self._look_again_at)
+            if self.max_time is not None:
+                times.append(self._begun + self.max_time)
+        return min(LONGEST_WAIT, max(0.0, min(times) - time.monotonic())) if times else None
 
     # --- Starting and ending attempts ---
 
     def _start_what_fits(self) -> None:
         free = self._free_slots()
-        while self._queue and not self._reason:
-            limit = self._limit_reached()
-            cores = min(self.workers, self._queue[0].cores)
-            if limit or cores > free:
+        while not self._reason and not self._limit_reached():
+            try:
+                token = self._queue.popleft()  # the feeder's thread takes from the other end
+            except IndexError:
                 return
-            token = self._queue.popleft()
+            cores = min(self.workers, token.cores)
+            if cores > free:
+                self._queue.appendleft(token)
+                return
             self._started += 1
-            self._on_event(Event("started", token))
+            self._last_start = time.monotonic()
+            self._tell(Event("started", token))
             if self._in_process:
                 self._call(token)
                 if not self._feeder.busy and len(self._queue) < CLAIM_BATCH:
@@ -349,7 +391,13 @@ class Pilot:
                 collect=self.collect,
             )
         except InfrastructureError as error:
-            self._deliver(could_not_start(attempt, error, began))
+            if error.of_machine:  # the next token would fare no better: stop before they are all in error
+                self._error = error
+                self._queue.appendleft(token)
+                self._started -= 1
+                remove(attempt.directory)
+            else:
+                self._deliver(could_not_start(attempt, error, began))
             return 0
         self._running[runner.pid] = runner
         return cores
@@ -384,35 +432,68 @@ class Pilot:
             summary.retried += 1
         else:
             summary.superseded += 1
+        self._settled_count += 1
         if result.directory and not result.outcome.kept:
             remove(result.directory)
-        self._on_event(Event("finished", result.token, result.outcome, verdict))
+        self._tell(Event("finished", result.token, result.outcome, verdict))
 
     def _problem(self, error: PicasError) -> None:
-        self._on_event(Event("problem", message=str(error)))
+        self._tell(Event("problem", message=str(error)))
+
+    def _tell(self, event: Event) -> None:
+        """Call ``on_event``; what it raises ends the pilot, but in order."""
+        if self._listener is None:
+            return
+        try:
+            self._listener(event)
+        except Exception as error:  # noqa: BLE001 - raised again by `run`
+            self._error = self._error or error
 
     # --- Leaving ---
 
     def _leave(self) -> None:
         """Stop what runs, give back what was claimed, and bring home what is finished."""
+        assert self._children is not None
         self._feeder.stop()
+        for ended in self._children.wait(0.0):  # what has finished by itself counts
+            self._running[ended.pid].exited(ended, time.monotonic())
         for runner in self._running.values():
             runner.give_up(time.monotonic())
         while self._running:
             self._wait_and_tick()
+        self._children.sweep()
         self._feeder.join()
         self._take_claimed()
-        if self._queue:
+        until = time.monotonic() + PATIENCE_SECONDS
+        self._give_back(until)
+        self._summary.unsent = self._courier.finish(max(0.0, until - time.monotonic()))
+        self._courier.join()
+
+    def _give_back(self, until: float) -> None:
+        """Put back what was claimed and has not begun."""
+        while self._queue:
             try:
                 self._summary.released += self.pool.release(list(self._queue))
+                self._queue.clear()
+            except PoolUnavailable as error:
+                self._problem(error)
+                if time.monotonic() >= until or self._courier.hurried:
+                    break
+                time.sleep(0.2)
             except PicasError as error:
                 self._problem(error)
-        self._summary.unsent = self._courier.finish(PATIENCE_SECONDS)
+                break
+        if self._queue:
+            message = f"{len(self._queue)} tokens that have not begun could not be put back and stay locked"
+            self._problem(PicasError(message, "Put them back by: picas reset --state locked"))
 
     def _count_unfit(self) -> int:
         too_big = Selection.parse(f"cores > {self.workers}")
         where = too_big & self.where if self.where is not None else too_big
-        return sum(1 for _ in self.pool.tokens("todo", where))
+        try:
+            return self.pool.counts(where)[State.TODO]
+        except PoolUnavailable:  # for the summary only; nothing hangs on it
+            return 0
 
     # --- Signals ---
 
@@ -423,24 +504,33 @@ class Pilot:
             return
         # What our caller has us ignore (nohup, a job in a script's background) stays ignored.
         heeded = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        # nohup(1) means it: a pilot started by it outlives the terminal.
+        heeded = [n for n in STOP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
         before = {number: signal.signal(number, self._on_signal) for number in heeded}
-        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        # Not ignored, whatever our parent thought, else the exit codes of children are lost.
+        noticed = children.needs_signal
+        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _notice if noticed else signal.SIG_DFL)
         wakeup = signal.set_wakeup_fd(children.bell_fd, warn_on_full_buffer=False)
         try:
             yield
         finally:
             signal.set_wakeup_fd(wakeup)
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._summary.signal is not None:
             for runner in list(self._running.values()):
                 runner.kill()
-            return
-        self._summary.signal = number
-        self._reason = "signal"
+            self._courier.hurry()
+        else:
+            self._summary.signal = number
+            self._reason = "signal"
         self._interruptible.interrupt()
+
+
+def _notice(number: int, frame: FrameType | None) -> None:
+    """Let a signal end a wait, and do nothing else."""
 
 
 @cache
@@ -452,7 +542,7 @@ def _released(result: Result) -> Result:
     """The result of an attempt that was stopped because the pilot goes: no failure of the token's."""
     old = result.outcome
     outcome = Outcome(0, old.started, old.ended, Failure.RELEASED, usage=old.usage)
-    return replace(result, outcome=outcome)
+    return replace(result, outcome=outcome, files=())
 
 
 def _make_work(work: WorkLike, pool_url: str) -> CommandWork | FunctionWork:
@@ -471,6 +561,12 @@ def _checked_pattern(pattern: str) -> str:
         raise InvalidInput(
             f"'{pattern}' cannot be collected", "Patterns are relative to the token's own directory: '*.png'."
         )
+    try:
+        list(Path(os.devnull).glob(pattern))  # matches nothing, but says whether it is a pattern
+    except (ValueError, IndexError) as error:
+        raise InvalidInput(
+            f"'{pattern}' is no pattern: {error}", "Write one like '*.png' or '**/*.txt'."
+        ) from error
     return pattern
 
 

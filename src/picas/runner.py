@@ -105,6 +105,11 @@ class Runner:
         """The token as it was claimed."""
         return self.attempt.token
 
+    @property
+    def wall(self) -> float:
+        """Seconds since it started."""
+        return time.monotonic() - self._started
+
     def give_up(self, now: float) -> None:
         """Stop it because the pilot has to go; an attempt that ended by itself before that still counts."""
         self.given_up = self.phase is Phase.RUNNING

@@ -210,4 +210,6 @@ def scratch_error(directory: str, error: OSError) -> InfrastructureError:
         advice = (
             "The disk is full or the quota used up; free some space, or give another place: --scratch DIR."
         )
-    return InfrastructureError(f"the scratch directory {directory} cannot be used: {error.strerror}", advice)
+    return InfrastructureError(
+        f"the scratch directory {directory} cannot be used: {error.strerror}", advice, of_machine=True
+    )

@@ -36,6 +36,9 @@ OWN_VARIABLES = frozenset(
 SETTINGS = frozenset(f"PICAS_{name}" for name in "CONFIG DEBUG PASSWORD POOL SPOOL USERNAME".split())
 """Those of them that a pilot within a token's work takes over; the others tell of the outer token."""
 
+EXHAUSTED = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
+"""Errors that say that this machine has no room for another process."""
+
 PROGRAM_MARKS = (b"#!", b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"MZ")
 """What a file begins with that a system can run: scripts, ELF (Linux), Mach-O (macOS), and by way of Wine."""
 
@@ -245,7 +248,9 @@ def _start_error(argv: Sequence[str], error: OSError | ValueError) -> Infrastruc
         )
     if isinstance(error, ValueError):
         return InfrastructureError(f"the command line cannot be used: {error}")
-    return InfrastructureError(f"{program} cannot be started: {error.strerror}")
+    return InfrastructureError(
+        f"{program} cannot be started: {error.strerror}", of_machine=error.errno in EXHAUSTED
+    )
 
 
 def _describe(value: object) -> str:
