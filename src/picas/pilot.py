@@ -504,8 +504,6 @@ class Pilot:
             return
         # What our caller has us ignore (nohup, a job in a script's background) stays ignored.
         heeded = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        # nohup(1) means it: a pilot started by it outlives the terminal.
-        heeded = [n for n in STOP_SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
         before = {number: signal.signal(number, self._on_signal) for number in heeded}
         # Not ignored, whatever our parent thought, else the exit codes of children are lost.
         noticed = children.needs_signal
