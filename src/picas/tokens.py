@@ -98,7 +98,10 @@ class Failure(str, Enum):
 
 @dataclass(frozen=True)
 class Usage:
-    """What an attempt used: wall and CPU seconds, and peak resident memory in bytes."""
+    """What an attempt used: wall and CPU seconds, and peak resident memory in bytes.
+
+    Of a command the memory is never less than the pilot's own (some 25 MB): Linux counts from the fork on.
+    """
 
     wall: float
     cpu: float = 0.0
