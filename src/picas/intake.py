@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any, Callable, Union
 
-from picas.errors import InvalidInput, PoolUnavailable, TokenExists
+from picas.errors import InvalidInput, PoolUnavailable, TokenExists, TokenTooLarge
 from picas.tokens import Token, check_id, fresh_body
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from picas.stores.base import Store
 
@@ -29,8 +30,17 @@ if TYPE_CHECKING:
 BATCH = 2000
 """Tokens added in one step: some milliseconds of write lock, little memory."""
 
+SURELY_SMALL = 1_000_000
+"""A string of fewer characters fits into a token, however many bytes each becomes."""
+
 OCCURRENCES_IN_MEMORY = 200_000
 """Distinct contents of one push that are counted in memory (about 30 MB); beyond, on disk."""
+
+MAX_FIELDS_BYTES = 7_500_000
+"""The largest token that is pushed, as JSON. Stores keep 8,000,000 bytes: the rest is for what it meets with."""
+
+NUMBERING_TRIES = 5
+"""How often new numbers are asked for when others take the ids first."""
 
 DEFAULT_PREFIX = "token_"
 
@@ -65,14 +75,19 @@ def push(
     on_progress: Callable[[int], object] | None = None,
 ) -> PushResult:
     """Add a token for each item; see `picas.pool.Pool.push`."""
+    if isinstance(items, (str, bytes, Mapping)):
+        raise InvalidInput(
+            f"{items!r:.80} is one item, or none", "What is pushed is a list of items: pool.push([...])."
+        )
+    highest = -1
     if iter(items) is not items:  # it can be read twice: look at all of it before anything is written
-        _check(store, items)
+        highest = _check(store, items, prefix)
     pushed = skipped = 0
     first = last = None
     with _Occurrences() as occurrences:
         news = (_new(item, None if again else occurrences) for item in items)
         for batch in _batches(news):
-            added = _insert(store, batch, prefix)
+            added = _insert(store, batch, prefix, highest)
             if added:
                 first, last = first or added[0].id, added[-1].id
             pushed += len(added)
@@ -82,27 +97,40 @@ def push(
     return PushResult(pushed, skipped, first, last)
 
 
-def _check(store: Store, items: Iterable[Item]) -> None:
-    """Refuse the whole push for one bad item.
+def _check(store: Store, items: Iterable[Item], prefix: str) -> int:
+    """Refuse the whole push for one bad item; the highest number after the prefix among the ids given.
 
     Raises:
-        InvalidInput: an item cannot become a token.
+        InvalidInput: an item cannot become a token, or two items have the same id.
         TokenExists: an id that the user gave is there with other content.
+        TokenTooLarge: an item is larger than what is pushed.
     """
+    highest = -1
     with_ids: list[_New] = []
-    for item in items:
-        if isinstance(item, str):
-            continue
-        if not isinstance(item, dict):
-            raise InvalidInput(f"{item!r:.80} is neither a string nor an object with fields")
-        new = _new(item, None)
-        fresh_body(new.fields)
-        if new.id is not None:
+    with _Occurrences() as ids:
+        for item in items:
+            if isinstance(item, str) and len(item) < SURELY_SMALL:
+                continue
+            new = _new(item, None)
+            fresh_body(new.fields)
+            if new.id is None:
+                continue
+            if ids.count(new.id):
+                raise InvalidInput(f"two items have the id {new.id}", "Give each its own, or none at all.")
+            highest = max(highest, _number_of(new.id, prefix))
             with_ids.append(new)
             if len(with_ids) == BATCH:
                 _check_ids(store, with_ids)
                 with_ids.clear()
     _check_ids(store, with_ids)
+    return highest
+
+
+def _number_of(token_id: str, prefix: str) -> int:
+    number = token_id[len(prefix) :]
+    if token_id.startswith(prefix) and number.isascii() and number.isdigit() and len(number) <= 15:
+        return int(number)
+    return -1
 
 
 def _check_ids(store: Store, news: Sequence[_New]) -> None:
@@ -113,37 +141,63 @@ def _check_ids(store: Store, news: Sequence[_New]) -> None:
 
 def _other_content(token_id: str) -> TokenExists:
     return TokenExists(
-        f"there is a token {token_id} with other content in the pool already",
+        f"there is a token {token_id} in the pool already, with other content or not from a push",
         "Give the new one another id, or delete the old one: picas delete " + token_id,
     )
 
 
 def _new(item: Item, occurrences: _Occurrences | None) -> _New:
+    token_id = None
     if isinstance(item, str):
         fields: Mapping[str, Any] = {"input": item}
-        token_id = None
+    elif isinstance(item, Mapping):
+        fields = item if isinstance(item, dict) else dict(item)
+        if "_id" in fields:
+            token_id = check_id(fields["_id"])
+            fields = {name: value for name, value in fields.items() if name != "_id"}
     else:
-        fields = item
-        token_id = None
-        if "_id" in item:
-            token_id = check_id(item["_id"])
-            fields = {name: value for name, value in item.items() if name != "_id"}
-    key = None
-    if occurrences is not None:
-        digest = _digest(fields, token_id)
-        key = f"{digest}-{occurrences.count(digest)}"
+        raise InvalidInput(f"{item!r:.80} is neither a string nor an object with fields")
+    digest = _digest(fields, token_id)  # also where no key is wanted: it finds what cannot be written
+    key = f"{digest}-{occurrences.count(digest)}" if occurrences is not None else None
     return _New(token_id, key, fields)
 
 
-def _insert(store: Store, batch: Sequence[_New], prefix: str) -> list[Token]:
-    """Add those of the batch that are not there; the tokens added."""
+def _insert(store: Store, batch: Sequence[_New], prefix: str, highest: int) -> list[Token]:
+    """Add those of the batch that are not there; the tokens added.
+
+    Args:
+        highest: numbers given out are higher than this.
+    """
     keys = [new.key for new in batch if new.key is not None]
     known = store.known_push_keys(keys) if keys else set()
     wanted = [new for new in batch if new.key is None or new.key not in known]
-    unnumbered = sum(new.id is None for new in wanted)
+    added: list[Token] = []
+    for _ in range(NUMBERING_TRIES):
+        tokens = _numbered(store, wanted, prefix, highest)
+        answers = store.insert(tokens) if tokens else []
+        added += [answer for answer in answers if answer is not None]
+        refused = [new for new, answer in zip(wanted, answers) if answer is None]
+        if not refused:
+            return added
+        # Either somebody pushed the same just now, or the id is taken.
+        known = store.known_push_keys([new.key for new in refused if new.key is not None])
+        wanted = [new for new in refused if new.key is None or new.key not in known]
+        for new in wanted:
+            if new.id is not None:
+                raise _other_content(new.id)
+        if not wanted:
+            return added
+    raise PoolUnavailable(f"ids after {prefix} are taken by another program all the time", "Push again.")
+
+
+def _numbered(store: Store, news: Sequence[_New], prefix: str, highest: int) -> list[Token]:
+    """Tokens for these, each with its own id or the next number."""
+    unnumbered = sum(new.id is None for new in news)
     number = store.reserve_numbers(prefix, unnumbered) if unnumbered else 0
+    if unnumbered and number <= highest:  # ids that are still to come in this push stay free
+        number = max(store.reserve_numbers(prefix, highest - number + unnumbered), highest + 1)
     tokens = []
-    for new in wanted:
+    for new in news:
         token_id = new.id
         if token_id is None:
             token_id = f"{prefix}{number}"
@@ -152,14 +206,7 @@ def _insert(store: Store, batch: Sequence[_New], prefix: str) -> list[Token]:
         if new.key is not None:
             body["picas"] = {"push": new.key}
         tokens.append(Token(token_id, body))
-    answers = store.insert(tokens) if tokens else []
-    for new, token, answer in zip(wanted, tokens, answers):
-        if answer is None and not (new.key and store.known_push_keys([new.key])):
-            # The id is taken, by a token that was not there when we looked.
-            if new.id is not None:
-                raise _other_content(token.id)
-            raise PoolUnavailable(f"the id {token.id} was taken meanwhile by another program", "Push again.")
-    return [answer for answer in answers if answer is not None]
+    return tokens
 
 
 def _digest(fields: Mapping[str, Any], token_id: str | None) -> str:
@@ -171,6 +218,11 @@ def _digest(fields: Mapping[str, Any], token_id: str | None) -> str:
             content = _canonical(fields if token_id is None else {**fields, "_id": token_id})
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidInput(f"a token's fields cannot be written as JSON: {error}") from error
+    if len(content) > MAX_FIELDS_BYTES:
+        raise TokenTooLarge(
+            f"a token that begins {content[:60]} has {len(content):,} bytes; at most {MAX_FIELDS_BYTES:,} are pushed",
+            "Put large data in a file and its name in the token.",
+        )
     return blake2b(content.encode("ascii"), digest_size=12).hexdigest()
 
 
