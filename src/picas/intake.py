@@ -141,7 +141,7 @@ def _check_ids(store: Store, news: Sequence[_New]) -> None:
 
 def _other_content(token_id: str) -> TokenExists:
     return TokenExists(
-        f"there is a token {token_id} in the pool already, with other content or not from a push",
+        f"there is a token {token_id} with other content in the pool already",
         "Give the new one another id, or delete the old one: picas delete " + token_id,
     )
 
