@@ -35,6 +35,10 @@ SMALL_OUTPUT_BYTES = 1000
 """An output of fewer bytes stays in the document, however large that is."""
 
 
+MAX_TIME = 1e12
+"""Unix seconds beyond which a lock is no time."""
+
+
 class Verdict(str, Enum):
     """What became of a finished attempt."""
 
@@ -341,7 +345,8 @@ def _touched(token: Token) -> float | None:
     if finished is not None:
         return finished
     lock = token.get("lock")
-    return float(lock) if isinstance(lock, (int, float)) and lock > 0 else None
+    # No time of ours is beyond this; an absurd number in a document would not even fit into a float.
+    return float(lock) if isinstance(lock, (int, float)) and 0 < lock < MAX_TIME else None
 
 
 def _ending(result: Result, max_scrub: int) -> Change:

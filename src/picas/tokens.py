@@ -613,11 +613,12 @@ def rename_logs(token: Token, names: Mapping[str, str]) -> Token:
 def displaced_logs(token: Token, new_names: Iterable[str]) -> dict[str, str]:
     """Old name → new name for the logs of earlier attempts whose names the newest attempt wants.
 
-    The newest attempt's logs always bear the plain names, which is where people and scripts look;
-    those of attempt *n* before it become ``logs_<id>.attempt-n.out``.
+    The newest attempt's logs always bear the plain names, which is where people and scripts look; those of
+    attempt *n* before it become ``logs_<id>.attempt-n.out``. A token that was handed out again may also have
+    logs of which our history knows nothing, from a pilot of another kind: ``logs_<id>.earlier.out``.
     """
-    wanted = set(new_names)
-    renamed: dict[str, str] = {}
+    wanted = list(new_names)
+    renamed = {name: log_name_of_attempt(name, "earlier") for name in wanted if token.scrub_count}
     for entry in token.history:
         for name in entry.get("logs") or ():
             if name in wanted:
@@ -677,7 +678,9 @@ def _without_job_ids(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _error_list(body: Mapping[str, Any]) -> list[Any]:
     value = body.get("error")
-    return value if isinstance(value, list) else []
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]  # what somebody else wrote there is kept as it is
 
 
 def _error_entry(outcome: Outcome) -> dict[str, Any]:

@@ -602,6 +602,12 @@ def test_a_late_result_is_noted_and_changes_nothing_else() -> None:
     assert changed == {"picas"}
 
 
+def test_logs_of_another_kind_of_pilot_make_room_too() -> None:
+    out, err = log_names("a")
+    token = claim(fresh_token(scrub_count=1), CLAIMER, NOW)
+    assert displaced_logs(token, [out, err]) == {out: "logs_a.earlier.out", err: "logs_a.earlier.err"}
+
+
 def test_the_newest_attempt_takes_the_plain_names_of_the_logs() -> None:
     out, err = log_names("a")
     assert (out, err) == ("logs_a.out", "logs_a.err")
@@ -610,8 +616,8 @@ def test_the_newest_attempt_takes_the_plain_names_of_the_logs() -> None:
     assert moved == {out: "logs_a.attempt-1.out", err: "logs_a.attempt-1.err"}
     token = rename_logs(token, moved)
     assert token.history[0]["logs"] == ["logs_a.attempt-1.out", "logs_a.attempt-1.err"]
-    assert displaced_logs(token, [out, err]) == {}
     assert displaced_logs(token, []) == {}
+    assert displaced_logs(fresh_token(), [out, err]) == {}, "nobody has run it before"
     assert rename_logs(token, {}) is token
 
 

@@ -47,6 +47,9 @@ STAGE_BYTES = 8 << 20
 LEFTOVER_SECONDS = 86_400.0
 """An attachment whose writing began this long ago and never ended is removed."""
 
+SHORTEST_SECONDS = 0.001
+"""The shortest stretch of time that a rate is of."""
+
 PAGE = 100
 """Tokens read at a time by a scan."""
 
@@ -280,7 +283,8 @@ class SqliteStore:
                 f"SELECT avg(wall) FROM ({sample} ORDER BY finished DESC LIMIT 200)", (since,)
             ).fetchone()[0]
         if finished:
-            seconds = min(seconds, now - first + (wall or 0.0))  # the first of them took its time as well
+            # The first of them took its time as well. A clock that was set back makes it no shorter than nothing.
+            seconds = min(seconds, max(now - first + (wall or 0.0), SHORTEST_SECONDS))
         return Progress(now, seconds, finished, wall)
 
     def read_attachment(self, token_id: str, name: str) -> Iterator[bytes]:
