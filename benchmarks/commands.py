@@ -33,7 +33,7 @@ WORKERS = 2
 
 def run(*, quick: bool = False) -> Report:
     """Measure and report; `quick` is for trying it out."""
-    tokens, rounds = (200, 1) if quick else (3000, 5)
+    tokens, rounds = (200, 1) if quick else (2000, 5)
     redis = _rivals.program_missing("redis-server")
     contenders = [
         Contender("picas run", lambda: with_picas(tokens)),

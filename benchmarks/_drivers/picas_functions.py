@@ -9,8 +9,9 @@ import picas
 pool = picas.open_pool("sqlite:///" + sys.argv[1])
 tokens = int(sys.argv[2])
 pool.push(str(number) for number in range(tokens))
+pilot = picas.Pilot(pool, lambda token: {"number": token.input})
 start = time.perf_counter()
-picas.Pilot(pool, lambda token: {"number": token.input}).run()
+pilot.run()
 seconds = time.perf_counter() - start
 if pool.counts()["done"] != tokens:
     sys.exit(f"not all done: {pool.counts()}")
