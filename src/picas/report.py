@@ -23,7 +23,7 @@ MAX_MESSAGE = 300
 """Characters of a message that count when messages are compared."""
 
 # What differs between messages that say the same: where a file is, which line, how many bytes, at what address.
-_PATH = re.compile(r"(?<![\w.])~?(?:/[\w.@%+=:,~-]+)+/?")
+_PATH = re.compile(r"(?<![\w.])~?(?:/[\w.@%+=:,~-]*[\w@%+=~-])+/?")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|(?<![A-Za-z_])\d+(?:[.:]\d+)*(?:[eE][+-]?\d+)?")
 
 

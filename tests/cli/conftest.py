@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import io
@@ -13,6 +14,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
@@ -22,6 +24,7 @@ import pytest
 from picas.cli.main import run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 PICAS = (sys.executable, "-m", "picas")
@@ -93,10 +96,26 @@ class Shell:
             stream.seek(0)
         return Answer(code, out.read(), err.read())
 
-    def start(self, *args: str, **options: Any) -> subprocess.Popen[bytes]:
-        """Start picas and go on; to be ended by the test."""
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-        return subprocess.Popen([*PICAS, *args], cwd=self.directory, env=self.environment, **options)
+    @contextlib.contextmanager
+    def start(self, *args: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Picas at work beside the test; it is killed if the test fails, or if it takes too long."""
+        with subprocess.Popen(
+            [*PICAS, *args],
+            cwd=self.directory,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            patience = threading.Timer(PATIENCE_SECONDS, process.kill)
+            patience.start()
+            try:
+                yield process
+            except BaseException:
+                process.kill()
+                raise
+            finally:
+                patience.cancel()
 
     def terminal(self, *args: str, columns: int = 80, **environment: str) -> Terminal:
         """Run picas on a terminal of its own."""

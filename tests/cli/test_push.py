@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
 
 
 def _tokens(shell: Shell) -> list[dict[str, Any]]:
-    listed = shell("list", "--json").json_lines
-    return [json.loads(shell("show", "--json", token["id"]).out) for token in listed]
+    return shell("show", "--json", *[token["id"] for token in shell("list", "--json").json_lines]).json_lines
 
 
 def test_lines_become_tokens(picas: Shell) -> None:
@@ -149,7 +147,7 @@ def test_an_id_with_other_content_is_refused_before_anything_is_pushed(picas: Sh
     picas("push", picas.write("a.jsonl", '{"_id": "mine", "input": "1"}\n'))
     answer = picas("push", picas.write("b.jsonl", '{"input": "new"}\n{"_id": "mine", "input": "2"}\n'))
     assert (answer.code, answer.out) == (1, "")
-    assert "there is a token mine with other content in the pool already" in answer.err
+    assert "there is a token mine " in answer.err
     assert picas("status", "--json").json["total"] == 1
 
 
@@ -176,7 +174,7 @@ def test_progress_is_shown_on_a_terminal_only(picas: Shell) -> None:
 
 
 def test_ctrl_c_says_how_to_go_on(picas: Shell) -> None:
-    picas.write("many.txt", "".join(f"echo {n}\n" for n in range(60_000)))
+    picas.write("many.txt", "".join(f"echo {n}\n" for n in range(30_000)))
     with picas.start("push", "many.txt") as process:
         assert process.stderr is not None
         until = time.monotonic() + 30
@@ -187,9 +185,9 @@ def test_ctrl_c_says_how_to_go_on(picas: Shell) -> None:
     assert process.returncode == 130
     assert "; the same push again adds the rest\n" in told
     pushed = _count(picas)
-    assert 0 < pushed < 60_000
+    assert 0 < pushed < 30_000
     answer = picas("push", "many.txt", "--json").json
-    assert (answer["pushed"], answer["skipped"]) == (60_000 - pushed, pushed)
+    assert (answer["pushed"], answer["skipped"]) == (30_000 - pushed, pushed)
 
 
 def _count(shell: Shell) -> int:

@@ -27,7 +27,7 @@ class FlushView(output.View):
         """One line, two if something is left."""
         yield f"sent {text.counted(self.sent, 'result')}"
         if self.left:
-            yield f"{text.counted(self.left, 'result')} could not be sent, and stay in the spool"
+            yield f"{text.counted(self.left, 'result')} could not be sent, and {'stays' if self.left == 1 else 'stay'} in the spool"
 
 
 @verb("flush")

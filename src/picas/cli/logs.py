@@ -80,7 +80,7 @@ def command(
     running = token.state is State.LOCKED and attempt in (None, token.run.get("attempt"))
     if follow and call.as_json:
         raise InvalidInput("--follow and --json do not go together")
-    if running and (follow or token.run.get("scratch")):
+    if running:
         files = _live_files(token, streams)
         if call.as_json:
             return LogView(token, token.run.get("attempt"), [(name, _whole(path)) for name, path in files])
@@ -156,7 +156,12 @@ def _live_files(token: Token, streams: Sequence[str]) -> list[tuple[str, Path]]:
         PoolError: they are not on this machine.
     """
     host, scratch = token.run.get("host"), token.run.get("scratch")
-    if host != socket.gethostname() or not isinstance(scratch, str):
+    if not isinstance(scratch, str):
+        raise PoolError(
+            f"token {token.id} was claimed by a program that does not say where it works",
+            "Its logs are in the pool when it is finished.",
+        )
+    if host != socket.gethostname():
         raise PoolError(
             f"token {token.id} is running on {host or 'another machine'}",
             "Its logs are there until it is finished; then they are in the pool.",

@@ -23,13 +23,14 @@ class Reporter:
 
     Args:
         verbose: a line for each token, in place of the one line.
-        quiet: only problems.
+        quiet: only problems, as JSON.
     """
 
     def __init__(self, *, verbose: bool, quiet: bool) -> None:
         # Opened now: while a function runs in this process, the standard streams are its own.
         self._out = output.Lines()
         self._line = output.StatusLine()
+        self._quiet = quiet
         self._verbose = verbose and not quiet
         self._with_line = self._line.shown and not verbose and not quiet
         self._lock = threading.Lock()
@@ -73,7 +74,7 @@ class Reporter:
         self._failed += failed
         if self._verbose:
             self._tell(self._token_line(event))
-        if failed and outcome.kept:
+        if failed and outcome.kept and not self._quiet:
             self._tell(f"{text.visible(token.id)}: its directory is kept: {text.visible(outcome.kept)}")
 
     def _token_line(self, event: Event) -> str:
@@ -89,8 +90,8 @@ class Reporter:
             parts.append(screen.state(verdict))
             parts.append(text.duration(outcome.ended - outcome.started))
         if outcome.failure not in (None, Failure.RELEASED):
-            parts.append(f"exit {outcome.exit_code} {text.visible(outcome.message)}".rstrip())
-        return screen.fit("  ".join(parts)) if not screen.colour else "  ".join(parts)
+            parts.extend((f"exit {outcome.exit_code}", text.visible(outcome.message)))
+        return "  ".join(parts).rstrip()
 
     def _problem(self, message: str) -> None:
         last, when = self._last_problem
@@ -98,8 +99,8 @@ class Reporter:
         if message == last and now - when < REPEAT_SECONDS:
             return
         self._last_problem = (message, now)
-        self._line.clear()
-        self._line.note("picas: " + text.visible(message, keep="\n"))
+        shown = "picas: " + text.visible(message, keep="\n")
+        self._line.note(output.to_json({"problem": message}) if self._quiet else shown)
 
     def _tell(self, line: str) -> None:
         self._line.clear()

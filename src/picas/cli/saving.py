@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -48,12 +49,13 @@ def save(place: Path, pieces: Iterable[bytes], *, force: bool) -> int:
         with open(part, "xb") as file:
             count = sum(file.write(piece) for piece in pieces)
         part.replace(place)
-    except OSError as error:
-        raise PicasError(
-            f"{place} cannot be written: {error.strerror}", "Choose another directory with -o."
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink()
+        if isinstance(error, OSError):
+            what = f"{place} cannot be written: {error.strerror}"
+            raise PicasError(what, "Choose another directory with -o.") from error
+        raise
     return count
 
 
