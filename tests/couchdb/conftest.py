@@ -12,6 +12,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Union
 
 import pytest
+from tests.couchdb.cluster import CouchCluster
 from tests.couchdb.servers import CouchServer, GivenServer, PouchServer, couchdb_home, pouchdb_program
 
 if TYPE_CHECKING:
@@ -68,26 +69,61 @@ def real_couchdb(couchdb: AnyServer) -> AnyServer:
 @pytest.fixture(autouse=True)
 def _marked(request: pytest.FixtureRequest) -> None:
     """``@pytest.mark.couchdb`` asks for a real CouchDB."""
-    if request.node.get_closest_marker("couchdb"):
+    if request.node.get_closest_marker("couchdb") and "_cluster" not in request.fixturenames:
         request.getfixturevalue("real_couchdb")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """A test that asks for a real CouchDB has the marker, so that ``-m couchdb`` chooses it."""
-    if {"real_couchdb", "cluster"} & set(getattr(item, "fixturenames", ())):
+    if {"real_couchdb", "_cluster"} & set(getattr(item, "fixturenames", ())):
         item.add_marker(pytest.mark.couchdb)
 
 
 @pytest.fixture
 def database(couchdb: AnyServer) -> Iterator[str]:
     """The URL, with an administrator's credentials, of an empty database that goes with the test."""
-    path = "/picas_test_" + secrets.token_hex(6)
-    status, answer = couchdb.ask("PUT", path)
-    assert status in {201, 202}, answer
+    _revive(couchdb)
+    path = _create_database(couchdb)
     yield couchdb.url + path
-    # a server that the test has left dead takes no request, and its data goes with it
-    if isinstance(couchdb, GivenServer) or couchdb.running:
-        couchdb.ask("DELETE", path)
+    _revive(couchdb)
+    couchdb.ask("DELETE", path)
+
+
+def _revive(server: AnyServer) -> None:
+    """A server that a test has killed, or that a test's request was too much for, serves the next one."""
+    if not isinstance(server, GivenServer) and not server.running:
+        server.start()
+
+
+def _create_database(server: AnyServer) -> str:
+    path = "/picas_test_" + secrets.token_hex(6)
+    status, answer = server.ask("PUT", path)
+    assert status in {201, 202}, answer
+    return path
+
+
+@pytest.fixture(scope="session")
+def _cluster() -> Iterator[CouchCluster]:
+    if couchdb_home() is None:
+        pytest.skip("a cluster needs an Apache CouchDB, installed here")
+    with CouchCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(_cluster: CouchCluster) -> Iterator[CouchCluster]:
+    """Three nodes, all well; what the test does to them is mended afterwards. All tests share them."""
+    yield _cluster
+    _cluster.heal()
+
+
+@pytest.fixture
+def cluster_database(cluster: CouchCluster) -> Iterator[list[str]]:
+    """The URLs of one empty database, on each node of the cluster, that goes with the test."""
+    path = _create_database(cluster.nodes[0])
+    yield [url + path for url in cluster.urls]
+    cluster.heal()
+    cluster.nodes[0].ask("DELETE", path)
 
 
 @pytest.hookimpl(wrapper=True)

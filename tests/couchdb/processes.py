@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import IO, Any, Callable
+from typing import Any, Callable
 from urllib.parse import urlsplit
 
 START_SECONDS = 60.0
@@ -155,6 +155,7 @@ class Server:
     def launch(self) -> None:
         """Start it without waiting."""
         assert not self.running, f"{self.name} is running"
+        self.kill()  # it may have ended by itself
         if not self._started_before:
             self.write_files()
             self._started_before = True
@@ -304,9 +305,3 @@ def ask(
         return status, json.loads(content)
     except ValueError:
         return status, content
-
-
-def send(stream: IO[str], line: str) -> None:
-    """Write a line to a child, now."""
-    stream.write(line + "\n")
-    stream.flush()
