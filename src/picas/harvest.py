@@ -23,7 +23,7 @@ MEMORY_LOG = 1 << 16
 MAX_OUTPUT_BYTES = 64 << 20
 """The largest $PICAS_OUTPUT that is read as JSON; a larger one is only attached."""
 
-LAST_LINE_BYTES = 4096
+LAST_LINE_BYTES = 2048
 """How much of the end of the error output is looked at for its last line."""
 
 

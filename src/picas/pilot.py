@@ -345,7 +345,9 @@ class Pilot:
         if self._in_process and self._queue:
             return 0.0
         times = [tick for runner in self._running.values() if (tick := runner.next_tick) is not None]
-        if not self._reason and not self._limit_reached():
+        if self._reason or self._limit_reached():
+            times += [] if self._running else [0.0]  # nothing to wait for
+        else:
             if self._look_again_at is not None and not self._feeder.busy and self._free_slots():
                 times.append(self._look_again_at)
             if self.max_time is not None:
