@@ -196,6 +196,12 @@ def picas(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def shell_in() -> Callable[[Path], Shell]:
+    """Makes a `Shell` in a directory, for fixtures of other modules."""
+    return Shell
+
+
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """A pool that is only looked at: two done, two in error, one locked, one todo."""

@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shutil
+from typing import TYPE_CHECKING, Callable
 
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Shell, Terminal
 
 
+@pytest.fixture(scope="module")
+def template(shell_in: Callable[[Path], Shell], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pool with twelve tokens in error and one done."""
+    shell = shell_in(tmp_path_factory.mktemp("template"))
+    shell.write("t.txt", "".join(f"exit {n}\n" for n in range(1, 13)) + "true\n")
+    assert shell("push", "t.txt").code == 0
+    assert shell("run").code == 0
+    return shell.path("picas.db")
+
+
 @pytest.fixture
-def failed(picas: Shell) -> Shell:
-    """Twelve tokens in error and one done."""
-    picas.write("t.txt", "".join(f"exit {n}\n" for n in range(1, 13)) + "true\n")
-    assert picas("push", "t.txt").code == 0
-    assert picas("run").code == 0
+def failed(template: Path, picas: Shell) -> Shell:
+    """A copy of it."""
+    shutil.copy(template, picas.path("picas.db"))
     assert _counts(picas) == {"todo": 0, "locked": 0, "done": 1, "error": 12}
     return picas
 
 
 def _counts(shell: Shell) -> dict[str, int]:
-    status = shell("status", "--json").json
+    status = shell.here("status", "--json").json
     return {name: status[name] for name in ("todo", "locked", "done", "error")}
 
 
 def test_reset_of_some(failed: Shell) -> None:
-    assert failed("reset", "token_0", "token_3").out == "reset 2 tokens\n"
-    assert failed("reset", "--where", "exit_code == 5", "--json").json == {"reset": 1}
-    assert failed("reset", "error", "--where", "exit_code > 10").out == "reset 2 tokens\n"
+    assert failed.here("reset", "token_0", "token_3").out == "reset 2 tokens\n"
+    assert failed.here("reset", "--where", "exit_code == 5", "--json").json == {"reset": 1}
+    assert failed.here("reset", "error", "--where", "exit_code > 10").out == "reset 2 tokens\n"
     assert _counts(failed) == {"todo": 5, "locked": 0, "done": 1, "error": 7}
-    assert failed("reset", "token_0").out == "reset 0 tokens\n"
+    assert failed.here("reset", "token_0").out == "reset 0 tokens\n"
 
 
 def test_states_and_ids_add_up(failed: Shell) -> None:
-    assert failed("reset", "done", "token_0", "token_12", "--json").json == {"reset": 2}
+    assert failed.here("reset", "done", "token_0", "token_12", "--json").json == {"reset": 2}
     assert _counts(failed) == {"todo": 2, "locked": 0, "done": 0, "error": 11}
 
 
@@ -51,14 +62,14 @@ def test_reset_keeps_logs_and_history(failed: Shell) -> None:
 
 
 def test_delete_of_some(failed: Shell) -> None:
-    assert failed("delete", "token_0", "done", "--json").json == {"deleted": 2}
-    assert failed("delete", "error", "--where", "exit_code == 2").out == "deleted 1 token\n"
+    assert failed.here("delete", "token_0", "done", "--json").json == {"deleted": 2}
+    assert failed.here("delete", "error", "--where", "exit_code == 2").out == "deleted 1 token\n"
     assert _counts(failed) == {"todo": 0, "locked": 0, "done": 0, "error": 10}
 
 
 def test_older_than_chooses_by_age(failed: Shell) -> None:
-    assert failed("delete", "--older-than", "1h").out == "deleted 0 tokens\n"
-    assert failed("reset", "error", "--older-than", "0", "--yes").out == "reset 12 tokens\n"
+    assert failed.here("delete", "--older-than", "1h").out == "deleted 0 tokens\n"
+    assert failed.here("reset", "error", "--older-than", "0", "--yes").out == "reset 12 tokens\n"
 
 
 def test_all_has_to_be_said(failed: Shell) -> None:

@@ -29,7 +29,7 @@ pool.finish(token, Outcome(0, 1e9, 1e9), files=files)
 
 
 def _finish_with(shell: Shell, *names: str) -> None:
-    shell("push", "--again", shell.write("t.txt", "x\n"))
+    shell.here("push", "--again", shell.write("t.txt", "x\n"))
     subprocess.run([sys.executable, "-c", ATTACH, *names], cwd=shell.directory, check=True)
 
 
@@ -38,14 +38,14 @@ def _saved(directory: Path) -> list[str]:
 
 
 def test_all_but_the_logs_are_saved_here(mixed: Shell, tmp_path: Path) -> None:
-    answer = mixed("get", "good", "-o", str(tmp_path))
+    answer = mixed.here("get", "good", "-o", str(tmp_path))
     assert (answer.code, answer.out) == (0, f"{tmp_path}/result.txt  5 B\n")
     assert (tmp_path / "result.txt").read_text() == "data\n"
     assert _saved(tmp_path) == ["result.txt"]
 
 
 def test_logs_too_if_wanted_and_json(mixed: Shell, tmp_path: Path) -> None:
-    answer = mixed("get", "good", "--logs", "--json", "-o", str(tmp_path / "new" / "place"))
+    answer = mixed.here("get", "good", "--logs", "--json", "-o", str(tmp_path / "new" / "place"))
     assert [(each["id"], each["name"], each["bytes"]) for each in answer.json_lines] == [
         ("good", "logs_good.err", 8), ("good", "logs_good.out", 6), ("good", "result.txt", 5),
     ]  # fmt: skip
@@ -61,26 +61,26 @@ def test_logs_too_if_wanted_and_json(mixed: Shell, tmp_path: Path) -> None:
     ],
 )
 def test_those_that_are_named(mixed: Shell, tmp_path: Path, names: list[str], saved: list[str]) -> None:
-    assert mixed("get", "good", *names, "-o", str(tmp_path)).code == 0
+    assert mixed.here("get", "good", *names, "-o", str(tmp_path)).code == 0
     assert _saved(tmp_path) == saved
 
 
 def test_several_tokens_have_a_directory_each(mixed: Shell, tmp_path: Path) -> None:
-    assert mixed("get", "good", "bad1", "--logs", "-o", str(tmp_path)).code == 0
+    assert mixed.here("get", "good", "bad1", "--logs", "-o", str(tmp_path)).code == 0
     assert _saved(tmp_path) == [
         "bad1/logs_bad1.err", "bad1/logs_bad1.out", "good/logs_good.err", "good/logs_good.out", "good/result.txt",
     ]  # fmt: skip
 
 
 def test_tokens_chosen_by_state_have_a_directory_each(mixed: Shell, tmp_path: Path) -> None:
-    assert mixed("get", "--state", "done", "-o", str(tmp_path)).code == 0
+    assert mixed.here("get", "--state", "done", "-o", str(tmp_path)).code == 0
     assert _saved(tmp_path) == ["good/result.txt"]
 
 
 def test_nothing_to_save_is_told(mixed: Shell, tmp_path: Path) -> None:
-    answer = mixed("get", "escape", "-o", str(tmp_path))
+    answer = mixed.here("get", "escape", "-o", str(tmp_path))
     assert (answer.code, answer.out) == (0, "there are no files but logs; --logs saves those too\n")
-    assert mixed("get", "escape", "--json", "-o", str(tmp_path)).out == ""
+    assert mixed.here("get", "escape", "--json", "-o", str(tmp_path)).out == ""
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_what_cannot_be_saved(mixed: Shell, args: tuple[str, ...], code: int, me
 
 def test_nothing_is_written_over_unasked(mixed: Shell, tmp_path: Path) -> None:
     (tmp_path / "result.txt").write_text("mine")
-    answer = mixed("get", "good", "--logs", "-o", str(tmp_path))
+    answer = mixed.here("get", "good", "--logs", "-o", str(tmp_path))
     assert answer.code == 1
     assert answer.err == (
         f"picas: {tmp_path}/result.txt is there already\n"
@@ -109,15 +109,15 @@ def test_nothing_is_written_over_unasked(mixed: Shell, tmp_path: Path) -> None:
     )
     assert _saved(tmp_path) == ["result.txt"]
     assert (tmp_path / "result.txt").read_text() == "mine"
-    assert mixed("get", "good", "--force", "-o", str(tmp_path)).code == 0
+    assert mixed.here("get", "good", "--force", "-o", str(tmp_path)).code == 0
     assert (tmp_path / "result.txt").read_text() == "data\n"
 
 
 def test_a_link_at_the_place_is_replaced_not_followed(mixed: Shell, tmp_path: Path) -> None:
     (tmp_path / "target").write_text("mine")
     (tmp_path / "result.txt").symlink_to(tmp_path / "target")
-    assert mixed("get", "good", "-o", str(tmp_path)).code == 1
-    assert mixed("get", "good", "--force", "-o", str(tmp_path)).code == 0
+    assert mixed.here("get", "good", "-o", str(tmp_path)).code == 1
+    assert mixed.here("get", "good", "--force", "-o", str(tmp_path)).code == 0
     assert (tmp_path / "target").read_text() == "mine"
     assert not (tmp_path / "result.txt").is_symlink()
 

@@ -48,7 +48,7 @@ def test_a_pipe_gets_the_bytes_a_terminal_what_it_cannot_act_on(mixed: Shell) ->
 
 
 def test_letters_that_are_cut_between_two_pieces_come_whole(picas: Shell) -> None:
-    picas("push", picas.write("t.txt", "head -c 1048575 /dev/zero | tr '\\0' x; echo é\n"))
+    picas.here("push", picas.write("t.txt", "head -c 1048575 /dev/zero | tr '\\0' x; echo é\n"))
     picas("run")
     terminal = picas.terminal("logs", "token_0")
     terminal.end()
@@ -56,13 +56,13 @@ def test_letters_that_are_cut_between_two_pieces_come_whole(picas: Shell) -> Non
 
 
 def test_each_attempt_has_its_own(picas: Shell) -> None:
-    picas("push", picas.write("t.txt", "echo attempt $PICAS_ATTEMPT; exit 1\n"))
+    picas.here("push", picas.write("t.txt", "echo attempt $PICAS_ATTEMPT; exit 1\n"))
     for _ in range(3):
         picas("run")
-        picas("reset", "error")
+        picas.here("reset", "error")
     assert picas("logs", "token_0").out == "attempt 3\n"
     for attempt in (1, 2, 3):
-        assert picas("logs", "token_0", "--attempt", str(attempt)).out == f"attempt {attempt}\n"
+        assert picas.here("logs", "token_0", "--attempt", str(attempt)).out == f"attempt {attempt}\n"
     answer = picas("logs", "token_0", "--attempt", "4")
     assert answer.code == 1
     assert answer.err == "picas: token token_0 has no attempt 4\nIts attempts are: 1, 2, 3.\n"
@@ -89,7 +89,7 @@ def test_following_has_no_json(mixed: Shell) -> None:
 
 
 def test_a_token_that_runs_elsewhere_is_told(picas: Shell) -> None:
-    picas("push", picas.write("t.txt", "x\n"))
+    picas.here("push", picas.write("t.txt", "x\n"))
     program = (
         "import picas; from picas.tokens import Claimer;"
         "picas.open_pool().claim(Claimer('p', 'node17', scratch='/scratch/x'))"
@@ -109,7 +109,7 @@ def _pilot(shell: Shell) -> Iterator[None]:
     with shell.start("run") as process:
         try:
             until = time.monotonic() + 20
-            while shell("status", "--json").json["locked"] == 0:
+            while shell.here("status", "--json").json["locked"] == 0:
                 assert time.monotonic() < until
             yield
         finally:
@@ -120,7 +120,7 @@ def _pilot(shell: Shell) -> Iterator[None]:
 def test_a_running_token_can_be_looked_at_and_followed(picas: Shell) -> None:
     wait = "until [ -e go ]; do sleep 0.05; done"
     at = str(picas.directory)
-    picas("push", picas.write("t.txt", f"cd '{at}'; echo one; echo oops >&2; {wait}; echo two\n"))
+    picas.here("push", picas.write("t.txt", f"cd '{at}'; echo one; echo oops >&2; {wait}; echo two\n"))
     with _pilot(picas):
         until = time.monotonic() + 20
         while picas("logs", "token_0").out != "one\noops\n":
@@ -140,7 +140,7 @@ def test_a_running_token_can_be_looked_at_and_followed(picas: Shell) -> None:
 
 
 def test_following_ends_with_ctrl_c(picas: Shell) -> None:
-    picas("push", picas.write("t.txt", "echo \x1b one; sleep 60\n"))
+    picas.here("push", picas.write("t.txt", "echo \x1b one; sleep 60\n"))
     with _pilot(picas):
         terminal = picas.terminal("logs", "-f", "token_0")
         terminal.wait_for("\\x1b one\r\n")

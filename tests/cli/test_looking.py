@@ -20,7 +20,7 @@ ESC = "\x1b"
 
 
 def test_status_as_json_holds_the_four_counts_and_the_pace(mixed: Shell) -> None:
-    status = mixed("status", "--json").json
+    status = mixed.here("status", "--json").json
     assert status.pop("pool") == f"sqlite:///{mixed.path('picas.db')}"
     assert status.pop("wall_mean") > 0
     rate, window, left = status.pop("rate"), status.pop("rate_window"), status.pop("seconds_left")
@@ -30,19 +30,19 @@ def test_status_as_json_holds_the_four_counts_and_the_pace(mixed: Shell) -> None
 
 
 def test_status_for_people(mixed: Shell) -> None:
-    lines = mixed("status").out.splitlines()
+    lines = mixed.here("status").out.splitlines()
     assert lines[1:6] == ["  todo     1", "  locked   1", "  done     2", "  error    2", "  total    6"]
     assert re.fullmatch(r"[\d.]+ tokens/min in the last \S+, \S+ each, about \S+ left", lines[6])
     assert lines[7] == "picas errors tells what failed"
 
 
 def test_status_of_some(mixed: Shell) -> None:
-    status = mixed("status", "--json", "--where", "cores == 4").json
+    status = mixed.here("status", "--json", "--where", "cores == 4").json
     assert (status["todo"], status["total"], status["rate"], status["seconds_left"]) == (1, 1, None, None)
 
 
 def test_status_has_colours_on_a_terminal_unless_they_are_not_wanted(mixed: Shell) -> None:
-    assert ESC not in mixed("status").out
+    assert ESC not in mixed.here("status").out
     terminal = mixed.terminal("status")
     assert terminal.end() == 0
     assert f"{ESC}[31merror  {ESC}[0m" in terminal.text
@@ -70,7 +70,7 @@ def test_status_refuses_what_it_does_not_understand(mixed: Shell, args: tuple[st
 
 
 def test_list_in_columns(mixed: Shell) -> None:
-    head, *rows = (line.split(maxsplit=5) for line in mixed("list").out.splitlines())
+    head, *rows = (line.split(maxsplit=5) for line in mixed.here("list").out.splitlines())
     assert head == ["ID", "STATE", "AGE", "HOST", "EXIT", "INPUT"]
     assert [(row[0], row[1], row[4]) for row in rows] == [
         ("good", "done", "0"), ("escape", "done", "0"), ("bad1", "error", "3"), ("bad2", "error", "3"),
@@ -79,7 +79,7 @@ def test_list_in_columns(mixed: Shell) -> None:
 
 
 def test_list_as_json_lines(mixed: Shell) -> None:
-    rows = mixed("list", "--json").json_lines
+    rows = mixed.here("list", "--json").json_lines
     assert [row["state"] for row in rows] == ["done", "done", "error", "error", "locked", "todo"]
     assert rows[-1] == {
         "id": "free", "state": "todo", "time": None, "host": None, "exit_code": None, "attempt": 0, "input": "echo free",
@@ -165,7 +165,7 @@ def test_list_refuses_what_it_does_not_understand(mixed: Shell, args: tuple[str,
 
 
 def test_show_tells_attempts_files_and_document(mixed: Shell) -> None:
-    out = mixed("show", "good").out
+    out = mixed.here("show", "good").out
     head, *lines = out.splitlines()
     assert head == "good  done"
     attempts, files = lines.index("attempts"), lines.index("files")
@@ -180,7 +180,7 @@ def test_show_tells_attempts_files_and_document(mixed: Shell) -> None:
 
 
 def test_show_as_json_is_the_documents_one_a_line(mixed: Shell) -> None:
-    good, free = mixed("show", "--json", "good", "free").json_lines
+    good, free = mixed.here("show", "--json", "good", "free").json_lines
     assert good["_id"] == "good"
     assert good["_attachments"]["result.txt"]["length"] == 5
     assert good["picas"]["run"]["exit_code"] == 0
@@ -188,9 +188,9 @@ def test_show_as_json_is_the_documents_one_a_line(mixed: Shell) -> None:
 
 
 def test_show_tells_what_is_running_and_what_failed(mixed: Shell) -> None:
-    assert re.search(r"\n  1 .* running\n", mixed("show", "held").out)
-    assert re.search(r"\n  1 .* application\n", mixed("show", "bad1").out)
-    assert "attempts" not in mixed("show", "free").out
+    assert re.search(r"\n  1 .* running\n", mixed.here("show", "held").out)
+    assert re.search(r"\n  1 .* application\n", mixed.here("show", "bad1").out)
+    assert "attempts" not in mixed.here("show", "free").out
 
 
 def test_show_shows_no_escapes(picas: Shell) -> None:
@@ -214,7 +214,7 @@ def test_show_what_is_not_there(mixed: Shell) -> None:
 
 
 def test_errors_are_grouped(mixed: Shell) -> None:
-    answer = mixed("errors", "--json").json
+    answer = mixed.here("errors", "--json").json
     assert (answer["failed"], answer["other"]) == (2, 0)
     (group,) = answer["groups"]
     assert group.pop("first") <= group.pop("last")
@@ -225,18 +225,18 @@ def test_errors_are_grouped(mixed: Shell) -> None:
 
 
 def test_errors_for_people(mixed: Shell) -> None:
-    lines = mixed("errors").out.splitlines()
+    lines = mixed.here("errors").out.splitlines()
     assert lines[0] == "2 × exit 3: cannot open PATH line N"
     assert lines[1].startswith("    bad1, bad2  20")
     assert lines[2] == "2 tokens failed; picas logs bad1 shows one, picas reset error tries all again"
 
 
 def test_errors_of_some_show_the_message_itself(mixed: Shell) -> None:
-    assert mixed("errors", "--where", "id == 'bad2'").out.startswith(
+    assert mixed.here("errors", "--where", "id == 'bad2'").out.startswith(
         "1 × exit 3: cannot open /data/b/2.fits line 99\n"
     )
-    assert mixed("errors", "--where", "id == 'good'").out == "no token has failed\n"
-    assert mixed("errors", "--where", "id == 'good'", "--json").json == {
+    assert mixed.here("errors", "--where", "id == 'good'").out == "no token has failed\n"
+    assert mixed.here("errors", "--where", "id == 'good'", "--json").json == {
         "failed": 0,
         "groups": [],
         "other": 0,

@@ -114,7 +114,7 @@ def test_what_should_not_happen_is_told_in_short(picas: Shell) -> None:
 
 def test_a_reader_that_goes_away_is_no_error(picas: Shell) -> None:
     picas.write("many.txt", "".join(f"echo {n}\n" for n in range(5000)))
-    assert picas("push", "many.txt").code == 0
+    assert picas.here("push", "many.txt").code == 0
     with picas.start("list") as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -126,7 +126,7 @@ def test_a_reader_that_goes_away_is_no_error(picas: Shell) -> None:
 
 def test_ctrl_c_ends_without_a_traceback(picas: Shell) -> None:
     picas.write("t.txt", "x\n")
-    picas("push", "t.txt")
+    picas.here("push", "t.txt")
     with picas.start("status", "--watch", "30") as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -143,7 +143,7 @@ def test_ctrl_c_ends_without_a_traceback(picas: Shell) -> None:
 def three_pools(picas: Shell) -> Shell:
     for name in ("option", "variable", "file", "picas"):
         picas.write("t.txt", f"{name}\n")
-        assert picas("push", "t.txt", "--pool", f"sqlite:///{name}.db").code == 0
+        assert picas.here("push", "t.txt", "--pool", f"sqlite:///{name}.db").code == 0
     return picas
 
 
@@ -187,7 +187,7 @@ def test_the_message_names_the_variable_that_is_wrong(picas: Shell) -> None:
 
 
 def test_an_unknown_kind_of_pool_is_refused(picas: Shell) -> None:
-    answer = picas("push", picas.write("t.txt", "x\n"), "--pool", "ftp://here/there")
+    answer = picas.here("push", picas.write("t.txt", "x\n"), "--pool", "ftp://here/there")
     assert answer.code == 2
     assert "there is no kind of pool called 'ftp'" in answer.err
 
@@ -210,7 +210,7 @@ def test_looking_at_a_pool_that_is_not_there_makes_none(picas: Shell, args: tupl
 
 def test_a_file_that_is_no_pool_is_refused_and_left_as_it_is(picas: Shell) -> None:
     picas.write("picas.db", "my notes, long enough to be looked at\n" * 100)
-    answer = picas("push", picas.write("t.txt", "x\n"))
+    answer = picas.here("push", picas.write("t.txt", "x\n"))
     assert answer.code == 1
     assert "is not a PiCaS pool" in answer.err
     assert picas.path("picas.db").read_text().startswith("my notes")
@@ -218,8 +218,8 @@ def test_a_file_that_is_no_pool_is_refused_and_left_as_it_is(picas: Shell) -> No
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write to anything")
 def test_a_pool_that_cannot_be_written_is_told(picas: Shell) -> None:
-    picas("push", picas.write("t.txt", "x\n"))
+    picas.here("push", picas.write("t.txt", "x\n"))
     picas.path("picas.db").chmod(0o400)
-    answer = picas("push", picas.write("u.txt", "y\n"))
+    answer = picas.here("push", picas.write("u.txt", "y\n"))
     assert answer.code == 1
     assert "cannot be written" in answer.err

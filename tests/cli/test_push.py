@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def _tokens(shell: Shell) -> list[dict[str, Any]]:
-    return shell("show", "--json", *[token["id"] for token in shell("list", "--json").json_lines]).json_lines
+    return shell.here(
+        "show", "--json", *[token["id"] for token in shell.here("list", "--json").json_lines]
+    ).json_lines
 
 
 def test_lines_become_tokens(picas: Shell) -> None:
@@ -193,5 +195,5 @@ def test_ctrl_c_says_how_to_go_on(picas: Shell) -> None:
 def _count(shell: Shell) -> int:
     if not shell.path("picas.db").exists():
         return 0
-    answer = shell("status", "--json")
+    answer = shell.here("status", "--json")
     return int(answer.json["total"]) if answer.code == 0 else 0

@@ -42,19 +42,22 @@ not_a_function = 1
 
 
 def _push(shell: Shell, *lines: str) -> None:
-    assert shell("push", "--again", "-", stdin="".join(line + "\n" for line in lines)).code == 0
+    assert (
+        shell.here("push", "--again", shell.write("pushed.txt", "".join(line + "\n" for line in lines))).code
+        == 0
+    )
 
 
 def _inputs_by_state(shell: Shell) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for token in shell("list", "--json").json_lines:
+    for token in shell.here("list", "--json").json_lines:
         found.setdefault(token["state"], []).append(token["input"])
     return found
 
 
 def _wait_until_running(shell: Shell, count: int = 1) -> None:
     until = time.monotonic() + 20
-    while shell("status", "--json").json["locked"] < count:
+    while shell.here("status", "--json").json["locked"] < count:
         assert time.monotonic() < until
 
 
@@ -92,27 +95,27 @@ def test_fail_makes_an_exit_code_of_failed_tokens(picas: Shell) -> None:
 
 def test_a_command_with_fields_is_never_read_by_a_shell(picas: Shell) -> None:
     picas.write("t.jsonl", '{"input": "a b; $(touch evil)", "q": 0.5}\n')
-    picas("push", "t.jsonl")
+    picas.here("push", "t.jsonl")
     assert picas("run", "--", "printf", "%s|", "{input}", "-q", "{q}", "{id}", "{}").code == 0
-    assert picas("logs", "token_0").out == "a b; $(touch evil)|-q|0.5|token_0|{}|"
+    assert picas.here("logs", "token_0").out == "a b; $(touch evil)|-q|0.5|token_0|{}|"
 
 
 def test_options_of_the_command_are_not_ours(picas: Shell) -> None:
     _push(picas, "x")
     assert picas("run", "--workers", "2", "echo", "--workers", "{input}", "--help").code == 0
-    assert picas("logs", "token_0").out == "--workers x --help\n"
+    assert picas.here("logs", "token_0").out == "--workers x --help\n"
 
 
 def test_a_function_by_its_name(picas: Shell) -> None:
     picas.write("work.py", WORK)
     _push(picas, "four")
     assert picas("run", "--call", "work:size").code == 0
-    (token,) = picas("show", "--json", "token_0").json_lines
+    (token,) = picas.here("show", "--json", "token_0").json_lines
     assert token["output"] == {"size": 4}
-    assert picas("logs", "token_0").out == "counting token_0\n"
+    assert picas.here("logs", "token_0").out == "counting token_0\n"
     _push(picas, "x")
     picas("run", "--call", "work:Tools.inner")
-    assert picas("show", "--json", "token_1").json["output"] == {"inner": True}
+    assert picas.here("show", "--json", "token_1").json["output"] == {"inner": True}
 
 
 def test_what_a_function_prints_does_not_mix_with_what_we_print(picas: Shell) -> None:
@@ -120,14 +123,14 @@ def test_what_a_function_prints_does_not_mix_with_what_we_print(picas: Shell) ->
     _push(picas, "four", "five")
     out = picas("run", "-v", "--call", "work:size").out
     assert "counting" not in out
-    assert picas("logs", "token_1").out == "counting token_1\n"
+    assert picas.here("logs", "token_1").out == "counting token_1\n"
 
 
 def test_an_exception_is_a_failure(picas: Shell) -> None:
     picas.write("work.py", WORK)
     _push(picas, "x")
     assert picas("run", "--fail", "--call", "work:fail").code == 3
-    assert "ValueError: no x" in picas("errors").out
+    assert "ValueError: no x" in picas.here("errors").out
 
 
 @pytest.mark.parametrize(
@@ -162,7 +165,7 @@ def test_mistakes_touch_no_token(picas: Shell, args: tuple[str, ...], message: s
     picas.write("broken.py", "def x(:\n")
     picas.write("raises.py", "raise RuntimeError('on import')\n")
     picas.here("push", picas.write("t.txt", "true\n"))
-    answer = picas("run", *args)
+    answer = picas.here("run", *args)
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith(f"picas: {message}")
     assert picas.here("status", "--json").json["todo"] == 1
@@ -176,11 +179,11 @@ def test_defaults_come_from_the_configuration_and_options_go_before(picas: Shell
     )
     _push(picas, "head -c 5000 /dev/zero | tr '\\0' x; exit 1")
     assert picas("run", "--json").json["retried"] == 2
-    assert 1000 < len(picas("logs", "token_0").out) < 1200
-    picas("reset", "error")
+    assert 1000 < len(picas.here("logs", "token_0").out) < 1200
+    picas.here("reset", "error")
     answer = picas("run", "--max-scrub", "0", "--no-keep", "--log-cap", "10MB", "--json").json
     assert (answer["retried"], answer["error"]) == (0, 1)
-    assert len(picas("logs", "token_0").out) == 5000
+    assert len(picas.here("logs", "token_0").out) == 5000
 
 
 def test_a_mistake_in_the_configuration_is_told(picas: Shell) -> None:
@@ -205,7 +208,7 @@ def test_the_kept_directory_is_told(picas: Shell) -> None:
 def test_collected_files_can_be_fetched(picas: Shell) -> None:
     _push(picas, "mkdir plots; echo 1 > plots/a.png; echo 2 > b.txt; echo 3 > c.dat")
     picas("run", "--collect", "**/*.png", "--collect", "*.txt")
-    picas("get", "token_0", "-o", "out")
+    picas.here("get", "token_0", "-o", "out")
     assert sorted(str(path.relative_to(picas.path("out"))) for path in picas.path("out").rglob("*.*")) == [
         "b.txt",
         "plots/a.png",
@@ -219,7 +222,7 @@ def test_limits(picas: Shell) -> None:
     assert answer.endswith("; that was --max-tasks\n")
     answer = picas("run", "--task-timeout", "0.2s", "--fail")
     assert answer.code == 3
-    assert picas("list", "--json", "--state", "error").json["exit_code"] == 124
+    assert picas.here("list", "--json", "--state", "error").json["exit_code"] == 124
 
 
 def test_tokens_that_are_too_big_are_told(picas: Shell) -> None:
@@ -281,7 +284,7 @@ def test_nobody_reading_does_not_stop_the_work(picas: Shell) -> None:
         process.stdout.close()
         assert process.stderr is not None
         assert process.stderr.read() == b""
-    assert picas("status", "--json").json["done"] == 20
+    assert picas.here("status", "--json").json["done"] == 20
 
 
 KEEP = """
@@ -301,7 +304,7 @@ def test_flush_sends_what_the_pool_could_not_take(picas: Shell) -> None:
     _push(picas, "x")
     subprocess.run([sys.executable, "-c", KEEP], cwd=picas.directory, env=picas.environment, check=True)
     assert picas("flush", "--json").json == {"sent": 1, "left": 0}
-    assert picas("logs", "token_0").out == "result\n"
+    assert picas.here("logs", "token_0").out == "result\n"
     assert picas("flush").out == "sent 0 results\n"
 
 

@@ -36,5 +36,4 @@ def command(call: options.Call) -> output.View:
     """Send what pilots of this machine could not send to the pool. The next `picas run` does the same."""
     from picas.spool import flush  # noqa: PLC0415 - start-up of the help
 
-    with pools.existing(call) as pool:
-        return FlushView(*flush(pool))
+    return FlushView(*flush(pools.existing(call)))

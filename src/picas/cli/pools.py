@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+import click
+
 from picas.cli.options import OTHER
 from picas.errors import PoolRefused
 
@@ -33,10 +35,12 @@ def existing(call: Call) -> Pool:
 
 
 def made(call: Call) -> Pool:
-    """The pool, made if it is not there."""
+    """The pool, made if it is not there; closed when the verb is over."""
     from picas.pool import open_pool  # noqa: PLC0415 - start-up
 
-    return open_pool(call.settings.pool)
+    pool = open_pool(call.settings.pool)
+    click.get_current_context().call_on_close(pool.close)
+    return pool
 
 
 def chosen(

@@ -165,7 +165,7 @@ def command(
         count = items.check()
         if dry_run:
             return DryRunView(count, items.first)
-        pool = stack.enter_context(pools.made(call))
+        pool = pools.made(call)
         done = 0
 
         def progress(so_far: int) -> None:

@@ -159,11 +159,11 @@ def command(
     if cmd and function:
         raise InvalidInput("--call and a command are two ways to say what to run", "Give one of them.")
     work = load_function(function) if function else list(cmd) or None
-    with pools.made(call) if given["wait"] else pools.existing(call) as pool:
-        knobs = _with_settings(given, call.settings.run)
-        with Reporter(verbose=verbose, quiet=call.as_json) as reporter:
-            summary = Pilot(pool, work, on_event=reporter, **knobs).run()
-        return RunView(pool.url, summary, fail=fail)
+    pool = pools.made(call) if given["wait"] else pools.existing(call)
+    knobs = _with_settings(given, call.settings.run)
+    with Reporter(verbose=verbose, quiet=call.as_json) as reporter:
+        summary = Pilot(pool, work, on_event=reporter, **knobs).run()
+    return RunView(pool.url, summary, fail=fail)
 
 
 def _with_settings(given: dict[str, Any], settings: Any) -> dict[str, Any]:
