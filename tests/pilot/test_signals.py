@@ -1,0 +1,175 @@
+"""Signals: a pilot that has to go gives its tokens back, and nothing keeps running."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+
+LONG = 'echo begun; touch "$TEST_SCRATCH/../began-$PICAS_TOKEN_ID"; sleep 1000'
+DEAF = "trap '' TERM INT HUP; touch \"$TEST_SCRATCH/../began-$PICAS_TOKEN_ID\"; while :; do sleep 0.1; done"
+
+
+def began(bench, *token_ids):
+    return lambda: all((bench.path / f"began-{token_id}").exists() for token_id in token_ids)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_puts_running_tokens_back_uncharged(bench, eventually, number):
+    bench.push(LONG, LONG)
+    pilot = bench.start(workers=2)
+    eventually(began(bench, "token_0", "token_1"))
+    begun = time.monotonic()
+    pilot.signal(number)
+    summary = pilot.summary()
+    assert time.monotonic() - begun < 5
+    assert (summary["reason"], summary["signal"], summary["released"]) == ("signal", number, 2)
+    for token in bench.pool.tokens():
+        assert (token.state.value, token.scrub_count, token["exit_code"], token["lock"]) == ("todo", 0, "", 0)
+        assert "error" not in token.body
+        [entry] = token.history
+        assert (entry["failure"], entry["exit_code"]) == ("released", "")
+        assert bench.attached(entry["logs"][0], token.id) == b"begun\n"
+    assert bench.alive() == []
+    assert bench.left_in_scratch() == []
+
+
+def test_tokens_that_were_claimed_ahead_go_back_as_if_never_claimed(bench, eventually):
+    bench.push(*["true"] * 30, LONG, *["sleep 0.01"] * 300)
+    pilot = bench.start(order="oldest")
+    eventually(began(bench, "token_30"))
+    eventually(lambda: list(bench.states().values()).count("locked") > 1)
+    pilot.signal(signal.SIGTERM)
+    assert pilot.summary()["released"] > 1
+    tokens = list(bench.pool.tokens("todo"))
+    assert len(tokens) == 301
+    assert [token.attempt for token in tokens if token.id != "token_30"] == [0] * 300
+    assert not any(token.history for token in tokens if token.id != "token_30")
+
+
+def test_a_token_that_was_put_back_runs_again_as_the_next_attempt(bench, eventually):
+    bench.push(LONG)
+    pilot = bench.start()
+    eventually(began(bench, "token_0"))
+    pilot.signal(signal.SIGTERM)
+    pilot.summary()
+    bench.run(["echo", "again"])
+    assert bench.token().attempt == 2
+    assert bench.out() == "again\n"
+    assert bench.attached("logs_token_0.attempt-1.out") == b"begun\n"
+
+
+def test_what_finished_by_itself_is_kept(bench, eventually):
+    bench.push('echo whole; touch "$TEST_SCRATCH/../began-token_0"; sleep 1000 & disown', LONG)
+    pilot = bench.start(workers=2)
+    eventually(began(bench, "token_0", "token_1"))
+    pilot.signal(signal.SIGTERM)  # within the moment that the background process of the first gets
+    summary = pilot.summary()
+    assert (summary["done"], summary["released"]) == (1, 1)
+    assert bench.states() == {"token_0": "done", "token_1": "todo"}
+    assert bench.alive() == []
+
+
+def test_a_command_that_ignores_the_signal_is_killed_when_the_grace_is_over(bench, eventually):
+    bench.push(DEAF)
+    pilot = bench.start(grace=0.5)
+    eventually(began(bench, "token_0"))
+    pilot.signal(signal.SIGTERM)
+    assert pilot.summary()["released"] == 1
+    assert bench.states() == {"token_0": "todo"}
+    assert bench.alive() == []
+
+
+def test_a_second_signal_kills_at_once(bench, eventually):
+    bench.push(DEAF)
+    pilot = bench.start(grace=60)
+    eventually(began(bench, "token_0"))
+    pilot.signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert pilot.process.poll() is None
+    pilot.signal(signal.SIGTERM)
+    assert pilot.summary(5)["released"] == 1
+    assert bench.states() == {"token_0": "todo"}
+    assert bench.alive() == []
+
+
+def test_a_waiting_pilot_ends_at_once(bench, eventually):
+    bench.push("true")
+    pilot = bench.start(wait=True)
+    eventually(lambda: bench.states() == {"token_0": "done"})
+    time.sleep(0.3)
+    pilot.signal(signal.SIGINT)
+    summary = pilot.summary(5)
+    assert (summary["reason"], summary["done"], summary["released"]) == ("signal", 1, 0)
+
+
+SLEEPER = """
+import os, pathlib, time
+def work(token):
+    print("begun")
+    pathlib.Path(os.environ["TEST_SCRATCH"], "..", "began-" + token.id).touch()
+    {body}
+"""
+
+
+@pytest.mark.parametrize("body", ["time.sleep(1000)", "while True: pass"])
+def test_a_function_in_the_pilots_own_process_is_interrupted(bench, eventually, body):
+    bench.push("x", "y")
+    pilot = bench.start(SLEEPER.format(body=body))
+    eventually(began(bench, "token_0"))
+    pilot.signal(signal.SIGTERM)
+    summary = pilot.summary(5)
+    assert (summary["reason"], summary["error"]) == ("signal", 0)
+    token = bench.token()
+    assert (token.state.value, token.scrub_count) == ("todo", 0)
+    assert bench.attached(token.history[0]["logs"][0]) == b"begun\n"
+    assert bench.token("token_1").attempt == 0
+
+
+def test_a_function_that_catches_everything_is_interrupted_by_the_second_signal(bench, eventually):
+    body = "try:\n        time.sleep(1000)\n    except BaseException:\n        print('caught')\n    time.sleep(1000)"
+    bench.push("x")
+    pilot = bench.start(SLEEPER.format(body=body))
+    eventually(began(bench, "token_0"))
+    pilot.signal(signal.SIGTERM)
+    time.sleep(0.5)
+    pilot.signal(signal.SIGTERM)
+    assert pilot.summary(5)["released"] == 1
+    assert bench.attached(bench.token().history[0]["logs"][0]) == b"begun\ncaught\n"
+
+
+@pytest.mark.parametrize("body", ["time.sleep(1000)", "sum(range(10**12))"])
+def test_a_function_in_a_child_is_stopped_even_in_c_code(bench, eventually, body):
+    bench.push("x")
+    pilot = bench.start(SLEEPER.format(body=body), workers=2)
+    eventually(began(bench, "token_0"))
+    pilot.signal(signal.SIGTERM)
+    assert pilot.summary(5)["released"] == 1
+    assert bench.states() == {"token_0": "todo"}
+    assert bench.alive() == []
+
+
+def test_files_of_an_attempt_that_was_cut_off_are_not_attached(bench, eventually):
+    bench.push("echo half > result; " + LONG)
+    pilot = bench.start(collect=["result"])
+    eventually(began(bench, "token_0"))
+    pilot.signal(signal.SIGTERM)
+    pilot.summary()
+    assert "result" not in bench.token().attachments
+
+
+def test_an_ignored_hangup_stays_ignored(bench, eventually):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        bench.push(LONG)
+        pilot = bench.start(max_tasks=1, task_timeout=1.0)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    eventually(began(bench, "token_0"))
+    pilot.signal(signal.SIGHUP)
+    assert pilot.summary()["reason"] == "max-tasks"
+    assert bench.token()["exit_code"] == 124
