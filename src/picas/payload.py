@@ -49,6 +49,17 @@ class Payload:
             else:
                 yield from _read(part)
 
+    def as_it_is_now(self) -> Payload:
+        """The same with the lengths that the files have now, where they have become shorter."""
+        parts: list[bytes | Stretch] = []
+        for part in self.parts:
+            if isinstance(part, Stretch):
+                left = max(0, min(part.length, os.stat(part.path).st_size - part.offset))
+                parts.append(Stretch(part.path, part.offset, left))
+            else:
+                parts.append(part)
+        return Payload(self.name, self.content_type, tuple(parts))
+
     def read(self) -> bytes:
         """All of it at once; for payloads that are known to be small."""
         return b"".join(self.chunks())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -29,4 +30,13 @@ def open_store(url: str) -> Store:
         from picas.stores.sqlite import SqliteStore  # noqa: PLC0415 - only the store that is used is loaded
 
         return SqliteStore(Path(unquote(rest[1:])).absolute())
+    if scheme in ("http", "https"):
+        from picas.stores.couchdb import CouchStore  # noqa: PLC0415
+        from picas.stores.http import Login, Server, split_url  # noqa: PLC0415
+
+        server, database, login = split_url(url)
+        name = os.environ.get("PICAS_USERNAME")
+        if login is None and name:
+            login = Login(name, os.environ.get("PICAS_PASSWORD", ""))
+        return CouchStore(Server(server, login), database)
     raise ConfigError(f"there is no kind of pool called '{scheme}'", POOL_FORMS)

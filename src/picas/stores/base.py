@@ -13,6 +13,8 @@ Guarantees:
   together or not at all, and what was answered as written survives the death of the process and,
   for finished work, of the machine.
 - **Nothing is cut.** A document is kept byte for byte as JSON or refused with `TokenTooLarge`.
+- **Age** is order of arrival where the store knows it, else the number at the end of the id, which is the same
+  for tokens that were pushed.
 - **Threads.** One store object may be used by several threads of one process. After a fork the child
   opens its own.
 """

@@ -80,12 +80,12 @@ class ClaimRules(StoreFixtures):
         )
         assert ids(claim_all(store)) == ["todo", "todo, by a string"]
 
-    def test_oldest_and_newest_go_by_arrival(self, store: Store) -> None:
-        add(store, fresh("b", priority=1))
-        add(store, fresh("a", priority=9), fresh("d", priority=5))
-        add(store, fresh("c"))
-        assert ids(claim_all(store, 2, "oldest")) == ["b", "a"]
-        assert ids(claim_all(store, 2, "newest")) == ["c", "d"]
+    def test_oldest_and_newest_go_by_age(self, store: Store) -> None:
+        add(store, fresh("b_1", priority=1))
+        add(store, fresh("a_2", priority=9), fresh("d_3", priority=5))
+        add(store, fresh("c_10"))
+        assert ids(claim_all(store, 2, "oldest")) == ["b_1", "a_2"]
+        assert ids(claim_all(store, 2, "newest")) == ["c_10", "d_3"]
 
     def test_priority_goes_highest_first_and_among_equals_oldest_first(self, store: Store) -> None:
         priorities = [0, 5, -3, 0.5, 5, None, -2.5, "high", 1e9, 0, 5.0, True]

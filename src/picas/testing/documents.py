@@ -42,7 +42,7 @@ ODD_VALUES: dict[str, Any] = {
     "booleans": [True, False],
     "integers": [0, -1, 2**31, 2**53 - 1, -(2**53) + 1],
     "big integers": [2**53 + 1, 2**63, -(2**64), 10**40],
-    "floats": [0.1, -2.5, 1e-300, 1.7976931348623157e308, 5e-324, 3.0],
+    "floats": [0.1, -2.5, 1e-300, 1.7976931348623157e308, 2.2250738585072014e-308, 3.0],
     "long": "x" * 100_000,
     "many": list(range(2_000)),
     "nested": {"a": [{"b": {"c": [1, [2, [3]]]}}]},
@@ -54,7 +54,7 @@ ODD_VALUES: dict[str, Any] = {
     "größe": "a name beyond ASCII",
     "😀": "a name beyond 16 bits",
     "$": "a name that means the root elsewhere",
-    "__proto__": "a name that means something elsewhere",
+    "names": {"__proto__": "a name that means something elsewhere", "_id": "and another"},
     "constructor": "another",
     " blanks ": "around it",
 }

@@ -1,0 +1,191 @@
+"""Writing documents to a CouchDB database: many small ones in one request, large files streamed with theirs."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from picas.errors import InvalidInput, PoolError, TokenTooLarge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from picas.payload import Payload
+    from picas.stores.http import Server
+    from picas.tokens import Token
+
+MAX_DOCUMENT_BYTES = 8_000_000
+"""CouchDB's own ``max_document_size``, attachments not counted: one larger has a whole ``_bulk_docs`` refused."""
+
+INLINE_BYTES = 1 << 16
+"""Attachments up to this size travel in base64 within their document, larger ones stream beside it."""
+
+BULK_BYTES = 8 << 20
+"""A ``_bulk_docs`` is sent in parts of about this size."""
+
+CREATED, ACCEPTED, CONFLICT = 201, 202, 409
+
+
+@dataclass(frozen=True)
+class Write:
+    """A document to be written.
+
+    Attributes:
+        body: the document, with ``_id`` and, unless it is new, ``_rev``.
+        stubs: names of the attachments that are there and are to stay.
+        payloads: what is to be attached.
+    """
+
+    body: Mapping[str, Any]
+    stubs: Sequence[str] = ()
+    payloads: Sequence[Payload] = ()
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of a write: the new revision if it was taken.
+
+    Attributes:
+        quorum: False for a write that too few nodes of a cluster have confirmed: it may be one of two winners.
+    """
+
+    revision: str | None
+    quorum: bool = True
+    reason: str = field(default="", compare=False)
+
+
+def document(token: Token) -> dict[str, Any]:
+    """The token's document without attachments, checked to be what the server takes.
+
+    Raises:
+        InvalidInput: JSON cannot say it.
+        TokenTooLarge: it is over the server's limit.
+    """
+    body: dict[str, Any] = {"_id": token.id, **token.body}
+    if token.rev is not None:
+        body["_rev"] = token.rev
+    try:
+        token.id.encode()
+        text = json.dumps(body, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+        size = len(text.encode())
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidInput(f"token {token.id}: the document cannot be written as JSON: {error}") from error
+    if size > MAX_DOCUMENT_BYTES:
+        raise TokenTooLarge(
+            f"token {token.id}: its document has {size:,} bytes; at most {MAX_DOCUMENT_BYTES:,} are kept",
+            "Put large data in a file or an attachment and its name in the token.",
+        )
+    return body
+
+
+def write(server: Server, database: str, writes: Sequence[Write]) -> list[Written]:
+    """Write documents; for each what became of it.
+
+    Raises:
+        PoolUnavailable: the server gave no answer; any of them may have been written.
+        PoolError: the database refuses a document for another reason than a conflict.
+    """
+    answers: dict[int, Written] = {}
+    group: list[tuple[int, dict[str, Any]]] = []
+    size = 0
+    for i, each in enumerate(writes):
+        if any(payload.length > INLINE_BYTES for payload in each.payloads):
+            answers[i] = _put_with_files(server, database, each)
+            continue
+        body = _with_attachments(each)
+        group.append((i, body))
+        size += 1000 + sum(payload.length * 4 // 3 for payload in each.payloads)
+        if size > BULK_BYTES:
+            answers.update(_post(server, database, group))
+            group, size = [], 0
+    answers.update(_post(server, database, group))
+    return [answers[i] for i in range(len(writes))]
+
+
+def _with_attachments(each: Write) -> dict[str, Any]:
+    attachments: dict[str, Any] = {name: {"stub": True} for name in each.stubs}
+    for payload in each.payloads:
+        data = base64.b64encode(payload.read()).decode("ascii")
+        attachments[payload.name] = {"content_type": payload.content_type, "data": data}
+    return {**each.body, "_attachments": attachments} if attachments else dict(each.body)
+
+
+def _post(server: Server, database: str, group: Sequence[tuple[int, dict[str, Any]]]) -> dict[int, Written]:
+    if not group:
+        return {}
+    answer = server.request("POST", f"{database}/_bulk_docs", {"docs": [body for _, body in group]})
+    rows = answer.value
+    if not isinstance(rows, list) or len(rows) != len(group):
+        raise PoolError(f"{server.url} answered a bulk write of {len(group)} documents with something else")
+    return {i: _written(row) for (i, _), row in zip(group, rows)}
+
+
+def _written(row: Mapping[str, Any]) -> Written:
+    if row.get("ok"):
+        return Written(str(row["rev"]), quorum=not row.get("accepted"))
+    if row.get("error") == "conflict":
+        return Written(None)
+    raise PoolError(
+        f"the database refuses the document {row.get('id')}: {row.get('reason') or row.get('error')}",
+        "Its design documents may restrict who writes what; ask whoever runs it.",
+    )
+
+
+def _put_with_files(server: Server, database: str, each: Write) -> Written:
+    """One PUT of a document and its files, whole or not at all, of which no file is in memory."""
+    while True:
+        try:
+            return _put_multipart(server, database, each)
+        except _Shrunk as found:
+            # A log that was cut while it was sent is sent again with the length it has now.
+            payloads = [found.now if payload.name == found.now.name else payload for payload in each.payloads]
+            each = replace(each, payloads=payloads)
+
+
+class _Shrunk(OSError):
+    """A file had become shorter than it was when its length was announced."""
+
+    def __init__(self, now: Payload) -> None:
+        super().__init__(f"{now.name} became shorter while it was sent")
+        self.now = now
+
+
+def _put_multipart(server: Server, database: str, each: Write) -> Written:
+    """Source: CouchDB's HTTP API, "Creating Multiple Attachments" (multipart/related)."""
+    boundary = secrets.token_hex(16)
+    attachments: dict[str, Any] = {name: {"stub": True} for name in each.stubs}
+    for payload in each.payloads:
+        attachments[payload.name] = {
+            "content_type": payload.content_type,
+            "length": payload.length,
+            "follows": True,
+        }
+    head = (
+        f"--{boundary}\r\nContent-Type: application/json\r\n\r\n"
+        + json.dumps({**each.body, "_attachments": attachments}, separators=(",", ":"), allow_nan=False)
+    ).encode("ascii")
+    between = f"\r\n--{boundary}\r\n\r\n".encode("ascii")
+    end = f"\r\n--{boundary}--".encode("ascii")
+
+    def body() -> Iterator[bytes]:
+        yield head
+        for payload in each.payloads:
+            yield between
+            sent = 0
+            for chunk in payload.chunks():
+                sent += len(chunk)
+                yield chunk
+            if sent != payload.length:
+                raise _Shrunk(payload.as_it_is_now())
+        yield end
+
+    length = len(head) + sum(len(between) + payload.length for payload in each.payloads) + len(end)
+    path = f"{database}/{quote(str(each.body['_id']), safe='')}"
+    answer = server.upload(path, body(), length, f'multipart/related; boundary="{boundary}"')
+    if answer.status == CONFLICT:
+        return Written(None)
+    return Written(str(answer.value["rev"]), quorum=answer.status == CREATED)
