@@ -7,8 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 from picas._version import __version__
@@ -51,6 +54,19 @@ def test_every_verb_has_help_with_the_common_options(picas: Shell, verb: str) ->
     assert answer.out.startswith(f"Usage: picas {verb} ")
     assert "--pool URL" in answer.out
     assert "--json" in answer.out
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_reference_tells_every_verb_and_option(name: str) -> None:
+    pages = Path(__file__).parents[2] / "docs" / "reference"
+    assert f"`picas {name}" in (pages / "json.md").read_text("utf-8")
+    page = (pages / "cli.md").read_text("utf-8")
+    section = next(part for part in page.split("\n## ")[1:] if f"`picas {name}" in part.split("\n")[0])
+    head = page.split("\n## ")[0]
+    for param in import_module(f"picas.cli.{name}").command.params:
+        if isinstance(param, click.Option):
+            for option in (*param.opts, *param.secondary_opts):
+                assert f"`{option}" in section + head, option
 
 
 def test_a_misspelt_verb_gets_a_proposal(picas: Shell) -> None:
