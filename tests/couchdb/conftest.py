@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Union
 
 import pytest
 from tests.couchdb.cluster import CouchCluster
+from tests.couchdb.proxy import FaultProxy
 from tests.couchdb.servers import CouchServer, GivenServer, PouchServer, couchdb_home, pouchdb_program
 
 if TYPE_CHECKING:
@@ -100,6 +102,26 @@ def _create_database(server: AnyServer) -> str:
     status, answer = server.ask("PUT", path)
     assert status in {201, 202}, answer
     return path
+
+
+@dataclass(frozen=True)
+class Proxied:
+    """A database and the proxy in front of it."""
+
+    url: str
+    """By way of the proxy, with credentials."""
+    direct: str
+    """Not by way of it, to see what was stored."""
+    proxy: FaultProxy
+
+
+@pytest.fixture
+def proxied(couchdb: AnyServer, database: str) -> Iterator[Proxied]:
+    """An empty database behind a proxy that does what it is told: `proxied.proxy.fault(...)`."""
+    if not couchdb.origin.startswith("http:"):
+        pytest.skip("the proxy does not speak https to a server")
+    with FaultProxy(couchdb.origin) as proxy:
+        yield Proxied(proxy.through(database), database, proxy)
 
 
 @pytest.fixture(scope="session")

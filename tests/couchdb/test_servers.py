@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
+import urllib3
+from tests.couchdb.faults import LoseAnswer
 from tests.couchdb.processes import ask
 from tests.couchdb.servers import CouchServer, PouchServer, couchdb_home, pouchdb_program
 
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.couchdb.cluster import CouchCluster
+    from tests.couchdb.conftest import Proxied
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,6 +32,26 @@ def test_a_database_is_there_and_empty(database: str) -> None:
 
 def test_the_next_database_is_another_one(database: str) -> None:
     assert ask(database, "GET", "/one")[0] == 404
+
+
+def test_a_write_whose_answer_is_lost_is_stored(proxied: Proxied) -> None:
+    rule = proxied.proxy.fault(LoseAnswer(), "PUT", "/one$")
+    with pytest.raises(http.client.RemoteDisconnected):
+        ask(proxied.url, "PUT", "/one", {})
+    assert ask(proxied.direct, "GET", "/one")[0] == 200
+    assert ask(proxied.url, "PUT", "/one", {})[0] == 409
+    assert (rule.hits, proxied.proxy.count("PUT", "/one$")) == (1, 2)
+
+
+def test_a_feed_comes_through_the_proxy_as_it_is_written(proxied: Proxied) -> None:
+    with urllib3.PoolManager(retries=False, timeout=10) as client:
+        url = proxied.url + "/_changes?feed=continuous&since=now&heartbeat=1000"
+        headers = urllib3.make_headers(basic_auth=urlsplit(url).netloc.rpartition("@")[0])
+        feed = client.request("GET", url, headers=headers, preload_content=False)
+        assert ask(proxied.direct, "PUT", "/one", {})[0] == 201
+        line = next(line for line in feed if line.strip())
+        assert b'"one"' in line
+        feed.close()
 
 
 @pytest.fixture(scope="module")
