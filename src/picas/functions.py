@@ -11,7 +11,7 @@ import warnings
 from dataclasses import replace
 from inspect import Parameter, isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Union
+from typing import TYPE_CHECKING, Any, Callable, TextIO, Union
 
 from picas.children import name_process
 from picas.errors import InfrastructureError, InvalidInput
@@ -158,9 +158,10 @@ class FunctionWork:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(out, 1)
         os.dup2(err, 2)
-        # Whatever a notebook or a test put there, the child's output goes to its files.
-        sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        # Whatever a notebook or a test put there, the child's streams are its files; line by line, so that
+        # a function that is stopped has said what it said.
+        sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
+        sys.stdout, sys.stderr = _text_file(1), _text_file(2)
         for name in os.environ.keys() - outer_environment().keys():
             del os.environ[name]
         os.environ.update(variables(attempt), PICAS_POOL=self._pool_url)
@@ -168,6 +169,10 @@ class FunctionWork:
         numpy = sys.modules.get("numpy.random")
         if numpy is not None:  # else all children draw the same numbers; Python's own random sees to itself
             numpy.seed()
+
+
+def _text_file(number: int) -> TextIO:
+    return open(number, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def as_output(value: object) -> dict[str, Any] | None:
