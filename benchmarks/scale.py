@@ -66,7 +66,6 @@ def run(*, quick: bool = False) -> Report:
         ["picas push of", "seconds", "peak memory, MB"],
         [[f"{size:,}", f"{seconds:.2f}", f"{peak:.1f}"] for size, seconds, peak in pushes],
     )
-    growth = pushes[-1][2] / pushes[1][2]
     report.verdicts = [
         Verdict("picas status", status["picas status"].median, 0.3, at_least=False, unit=" s"),
         Verdict(
@@ -75,7 +74,8 @@ def run(*, quick: bool = False) -> Report:
             1.5,
             at_least=False,
         ),
-        Verdict(f"push memory at {large:,} ÷ at {sizes[1]:,}", growth, 1.2, at_least=False),
+        # A push remembers what it has read, up to a limit: from there on its memory does not grow.
+        Verdict(f"peak memory of a push of {large:,}", pushes[-1][2], 100, at_least=False, unit=" MB"),
     ]
     return report
 
