@@ -140,6 +140,31 @@ def test_a_reader_that_goes_away_is_no_error(picas: Shell) -> None:
     assert process.returncode == 128 + signal.SIGPIPE
 
 
+def test_a_full_disk_behind_the_output_is_told_once(picas: Shell) -> None:
+    picas.here("push", picas.write("t.txt", "x\n"))
+    command = [sys.executable, "-m", "picas", "list"]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            command, cwd=picas.directory, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == "picas: [Errno 28] No space left on device\nPICAS_DEBUG=1 shows where.\n"
+
+
+@pytest.mark.parametrize(("closed", "code"), [("<&-", 2), (">&-", 0), ("2>&-", 2), ("<&- >&- 2>&-", 2)])
+def test_closed_standard_streams_are_no_trouble(picas: Shell, closed: str, code: int) -> None:
+    picas.here("push", picas.write("t.txt", "".join(f"{n}\n" for n in range(20))))
+    verb = "list" if code == 0 else "delete --all"
+    script = f"{sys.executable} -m picas {verb} {closed}"
+    ended = subprocess.run(
+        ["bash", "-c", script], cwd=picas.directory, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == code
+    assert "Traceback" not in ended.stderr
+    assert "InternalError" not in ended.stderr
+    assert picas.here("status", "--json").json["total"] == 20
+
+
 def test_ctrl_c_ends_without_a_traceback(picas: Shell) -> None:
     picas.write("t.txt", "x\n")
     picas.here("push", "t.txt")

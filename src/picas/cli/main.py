@@ -30,9 +30,7 @@ def main() -> None:
 
 def run(args: Sequence[str]) -> int:
     """Run a command line; its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        # A name that the terminal's encoding lacks must not end a listing.
-        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    output.prepare()
     own = list(args[: args.index("--")]) if "--" in args else list(args)
     return _guarded(list(args) or ["--help"], as_json="--json" in own)
 
@@ -60,6 +58,7 @@ def _guarded(args: list[str], *, as_json: bool) -> int:
     except OSError as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
+        output.settle()
         output.problem("OSError", str(error), f"{DEBUG_VARIABLE}=1 shows where.", as_json=as_json)
         return FAILED
     except Exception as error:  # the last resort: nobody is shown a bare traceback

@@ -182,8 +182,8 @@ class StatusLine:
 
     @property
     def shown(self) -> bool:
-        """Whether there is a terminal for it."""
-        return self._screen.terminal
+        """Whether there is a terminal for it, and one that can go back in a line."""
+        return self._screen.terminal and os.environ.get("TERM") != "dumb"
 
     def update(self, text: str) -> None:
         """Show this now, unless the last text is too young."""
@@ -233,3 +233,22 @@ def silence() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
+
+
+def settle() -> None:
+    """Bring out what is left; what cannot be (a full disk, say) is dropped, so that exiting does not fail again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        silence()
+
+
+def prepare() -> None:
+    """Make the standard streams fit for anything: closed ones lead nowhere, and no letter is an error."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - as long as the process
+            setattr(sys, name, stream)
+        # A name that the terminal's encoding lacks must not end a listing.
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
