@@ -321,7 +321,9 @@ class SqliteStore:
         self, take: Callable[[Token], Token], limit: int, where: Selection | None, order: str
     ) -> list[Token]:
         condition, params = where.sql() if where else ("1", [])
-        query = f"FROM token WHERE state = 'todo' AND {condition}"
+        # Said, because SQLite's planner would rather sort all todo tokens than walk a partial index in order.
+        index = "token_queue" if order == "priority" else "token_age"
+        query = f"FROM token INDEXED BY {index} WHERE state = 'todo' AND {condition}"
         with self._connection() as db:  # an empty pool is found empty without taking the write lock
             if db.execute(f"SELECT 1 {query} LIMIT 1", params).fetchone() is None:
                 return []
