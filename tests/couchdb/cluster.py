@@ -16,6 +16,7 @@ import threading
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from tests.couchdb.processes import START_SECONDS, wait_until
 from tests.couchdb.servers import CouchServer
@@ -123,10 +124,16 @@ class CouchCluster:
         )
 
     def wait_replicated(self, seconds: float = START_SECONDS) -> None:
-        """Wait until no running node has anything left that it must send to another."""
-        wait_until(
-            lambda: not any(map(_backlog, self._awake())), seconds, lambda: "the nodes do not catch up"
-        )
+        """Wait until every running node has all revisions of what it keeps a copy of."""
+        wait_until(self._is_replicated, seconds, lambda: "the nodes do not catch up")
+
+    def _is_replicated(self) -> bool:
+        # CouchDB's own count of what is left to send is 0 also when a node has yet to find out that there is
+        # something, so the copies are compared.
+        first, *others = self._awake()
+        live = first.ask("GET", "/_all_dbs")[1]
+        copies = first.copies(live)
+        return all(node.copies(live) == copies for node in others)
 
     def _awake(self) -> list[_Node]:
         return [node for i, node in enumerate(self.nodes) if node.running and i not in self._frozen]
@@ -188,12 +195,6 @@ class CouchCluster:
         self.partition([i], [j for j in range(len(self.nodes)) if j != i], silent=silent)
 
 
-def _backlog(node: _Node) -> int:
-    """How many pieces of databases a node has yet to send to other nodes."""
-    jobs: int = node.ask("GET", "/_node/_local/_system")[1]["internal_replication_jobs"]
-    return jobs
-
-
 class _Node(CouchServer):
     """One node of a cluster."""
 
@@ -227,6 +228,20 @@ class _Node(CouchServer):
         sections["cluster"] = {"q": 2, "n": self._copies, "reconnect_interval_sec": 1}
         sections["chttpd_auth"]["secret"] = self._cluster._secrets["login"]
         return sections
+
+    def copies(self, databases: list[str]) -> dict[str, dict[str, list[str]]]:
+        """What it has of them on its own disk: shard -> id of a document -> its revisions."""
+        found = {}
+        for shard in self.ask("GET", "/_node/_local/_all_dbs")[1]:
+            # shards/00000000-7fffffff/NAME.TIME; a deleted one may still lie about where a node was down
+            if shard != "_dbs" and shard.split("/", 2)[-1].rpartition(".")[0] not in databases:
+                continue
+            path = f"/_node/_local/{quote(shard, safe='')}/_changes?style=all_docs"
+            status, answer = self.ask("GET", path)
+            if status == 200:  # it may have been deleted just now
+                rows = answer["results"]
+                found[shard] = {row["id"]: sorted(leaf["rev"] for leaf in row["changes"]) for row in rows}
+        return found
 
     def ready(self) -> bool:
         # 404: up, and not yet a member

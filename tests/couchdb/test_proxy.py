@@ -240,7 +240,7 @@ class TestFaults:
         self, proxy: FaultProxy, client: urllib3.PoolManager, fault: object
     ) -> None:
         rule = proxy.fault_on_connect(fault)
-        with pytest.raises((ProtocolError, ReadTimeoutError)):
+        with pytest.raises((NewConnectionError, ProtocolError, ReadTimeoutError)):
             client.request("GET", proxy.origin, timeout=0.2)
         assert rule.hits == 1
         assert client.request("GET", proxy.origin).status == 200
