@@ -223,11 +223,12 @@ class Pilot:
     # --- The loop ---
 
     def _loop(self) -> None:
+        self._take_claimed()
         while not self._is_over():
-            self._take_claimed()
             self._start_what_fits()
             self._ask_for_more()
             self._wait_and_tick()
+            self._take_claimed()
 
     def _wait_and_tick(self) -> None:
         """Wait until something happens; let the attempts do what is due, and deliver those that are over."""
