@@ -16,7 +16,6 @@ under the single key ``picas``, which other clients carry along untouched::
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -24,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from picas import jsontext
 from picas.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class AttachmentInfo:
     digest: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Token:
     """One piece of work: a JSON document with an id, and the version of it that was read.
 
@@ -176,6 +176,21 @@ class Token:
     body: Mapping[str, Any]
     rev: str | None = None
     attachments: Mapping[str, AttachmentInfo] = field(default_factory=dict)
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - the field's name
+        body: Mapping[str, Any],
+        rev: str | None = None,
+        attachments: Mapping[str, AttachmentInfo] | None = None,
+    ) -> None:
+        # By hand, because several are made for every token that is worked on: what dataclass() writes for a
+        # frozen class takes three times as long.
+        mine = self.__dict__
+        mine["id"] = id
+        mine["body"] = body
+        mine["rev"] = rev
+        mine["attachments"] = {} if attachments is None else attachments
 
     def __getitem__(self, name: str) -> Any:
         return self.body[name]
@@ -273,7 +288,9 @@ def state_of(doc: Mapping[str, Any]) -> State | None:
     """
     if doc.get("type") != TOKEN_TYPE:
         return None
-    lock, done = _js_number(doc.get("lock")), _js_number(doc.get("done"))
+    lock, done = doc.get("lock"), doc.get("done")
+    if type(lock) is not int or type(done) is not int:
+        lock, done = _js_number(lock), _js_number(done)
     if lock == 0 and done == 0:
         return State.TODO
     if lock > 0 and done == 0:
@@ -429,9 +446,6 @@ def fresh_body(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {**_FRESH, **fields}
 
 
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
-
-
 def encode_json(value: Mapping[str, Any] | list[Any]) -> str:
     """JSON text in ASCII, as compact as it gets.
 
@@ -439,7 +453,7 @@ def encode_json(value: Mapping[str, Any] | list[Any]) -> str:
         InvalidInput: the value holds something that JSON cannot say: NaN, an object of a class, a loop.
     """
     try:
-        return _encode(value)
+        return jsontext.encode(value)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidInput(f"this cannot be written as JSON: {error}") from error
 

@@ -19,6 +19,7 @@ from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Callable
 
+from picas import jsontext
 from picas.errors import InvalidInput, PoolRefused, PoolUnavailable, TokenNotFound, TokenTooLarge
 from picas.payload import CHUNK_BYTES
 from picas.stores.base import Change, Progress
@@ -47,6 +48,12 @@ STAGE_BYTES = 8 << 20
 LEFTOVER_SECONDS = 86_400.0
 """An attachment whose writing began this long ago and never ended is removed."""
 
+MANY = 1000
+"""So many new tokens at once are a pool being filled."""
+
+FILLING_CACHE_KIB = 32_000
+"""Cache of a connection that fills a pool: push keys come in no order, and their index is to stay in memory."""
+
 SHORTEST_SECONDS = 0.001
 """The shortest stretch of time that a rate is of."""
 
@@ -54,10 +61,8 @@ PAGE = 100
 """Tokens read at a time by a scan."""
 
 _ORDER_BY = {"priority": "priority DESC, seq", "oldest": "seq", "newest": "seq DESC"}
-_DIGITS = "0123456789"
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
 _BRACKET_OR_STRING = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"')
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 _abandoned: list[sqlite3.Connection] = []  # a parent's connections: closing them in the child is not safe
 
@@ -132,6 +137,8 @@ class SqliteStore:
     def insert(self, tokens: Sequence[Token]) -> list[Token | None]:
         rows = [_columns(token) for token in tokens]
         with self._write() as db:
+            if len(tokens) >= MANY:
+                db.execute(f"PRAGMA cache_size = -{FILLING_CACHE_KIB}")
             found = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'token'").fetchone()
             first = (found[0] if found else 0) + 1
             self._remember_numbers(db, tokens)
@@ -160,20 +167,21 @@ class SqliteStore:
 
         A prefix that nobody has asked numbers of has no row; it is searched when somebody does.
         """
-        known = {row[0] for row in db.execute("SELECT prefix FROM numbering")}
-        some_end_in_digits = any(prefix[-1:] in _DIGITS for prefix in known if prefix)
-        highest: dict[str, int] = {}
-        for token in tokens if known else ():
-            stem = len(token.id.rstrip(_DIGITS))
-            # "a15" is number 15 after "a", and number 5 after "a1"
-            for end in range(stem, len(token.id) if some_end_in_digits else stem + 1):
-                prefix = token.id[:end]
-                if prefix in known:
-                    highest[prefix] = max(highest.get(prefix, -1), _number_after(prefix, token.id))
-        db.executemany(
-            "UPDATE numbering SET last = max(last, ?) WHERE prefix = ?",
-            [(number, prefix) for prefix, number in highest.items()],
-        )
+        higher = []
+        for prefix, last in db.execute("SELECT prefix, last FROM numbering").fetchall():
+            # Nearly always these are numbers that were just given out, and none of them is beyond.
+            top = f"{prefix}{last}"
+            beyond = (
+                token.id
+                for token in tokens
+                if len(token.id) >= len(top)
+                and (len(token.id) > len(top) or token.id > top)
+                and token.id.startswith(prefix)
+            )
+            number = max((_number_after(prefix, token_id) for token_id in beyond), default=-1)
+            if number > last:
+                higher.append((number, prefix))
+        db.executemany("UPDATE numbering SET last = ? WHERE prefix = ?", higher)
 
     def known_push_keys(self, keys: Collection[str]) -> set[str]:
         known: set[str] = set()
@@ -453,7 +461,7 @@ def _columns(token: Token) -> tuple[str | None, float, float | None, str]:
     """What the columns ``state``, ``priority``, ``finished`` and ``doc`` hold for a token."""
     try:
         token.id.encode()  # a half surrogate pair: UnicodeEncodeError is a ValueError
-        doc = _encode(token.body)
+        doc = jsontext.encode(token.body)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidInput(f"token {token.id}: the document cannot be written as JSON: {error}") from error
     if _nesting(doc) > MAX_NESTING:
@@ -465,7 +473,10 @@ def _columns(token: Token) -> tuple[str | None, float, float | None, str]:
         )
     state = state_of(token.body)
     finished = ended_at(token.body) if state in (State.DONE, State.ERROR) else None
-    return (state.value if state else None, priority_of(token.body), finished, doc)
+    return (_STATE_NAMES[state], priority_of(token.body), finished, doc)
+
+
+_STATE_NAMES: dict[State | None, str | None] = {None: None, **{state: state.value for state in State}}
 
 
 def _number_after(prefix: str, token_id: str) -> int:

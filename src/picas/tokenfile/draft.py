@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from picas.errors import InvalidInput
 from picas.tokenfile import strict_json
@@ -26,8 +25,7 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _KINDS = {bool: "true or false", int: "a number", float: "a number", list: "a list", type(None): "null"}
 
 
-@dataclass(frozen=True)
-class Draft:
+class Draft(NamedTuple):
     """What will be a token once it is pushed.
 
     Attributes:
