@@ -92,8 +92,12 @@ def database(couchdb: AnyServer) -> Iterator[str]:
 
 
 def _revive(server: AnyServer) -> None:
-    """A server that a test has killed, or that a test's request was too much for, serves the next one."""
-    if not isinstance(server, GivenServer) and not server.running:
+    """A server that a test has killed or frozen, or whose request was too much for it, serves the next one."""
+    if isinstance(server, GivenServer):
+        return
+    if server.running:
+        server.thaw()
+    else:
         server.start()
 
 

@@ -22,6 +22,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import struct
 import sys
 import time
@@ -177,7 +178,7 @@ async def _copy(link: Link, reader: asyncio.StreamReader, writer: asyncio.Stream
 
 
 async def main(names: list[str]) -> None:
-    """Serve until the input ends."""
+    """Serve until the input ends, and with it the program."""
     network = Network(names)
     await network.start()
     print(json.dumps(network.mappers), flush=True)
@@ -185,7 +186,7 @@ async def main(names: list[str]) -> None:
     while True:
         line = await loop.run_in_executor(None, sys.stdin.readline)
         if not line:
-            return
+            os._exit(0)  # who speaks here has gone, and an orderly end of all connections would take longer
         network.do(line)
         print("ok", flush=True)
 

@@ -37,7 +37,7 @@ _PORTS = range(20_000, 32_000)
 # Reads "+pid folder" and "-pid" lines. At the end of its input the one who started it has gone, however:
 # what was not taken back is killed and removed.
 _GUARD = """
-import os, shutil, signal, sys
+import os, shutil, signal, sys, time
 kept = {}
 for line in sys.stdin:
     sign, (pid, _, folder) = line[0], line[1:].rstrip("\\n").partition(" ")
@@ -50,9 +50,12 @@ for pid in kept:
         os.kill(int(pid), signal.SIGKILL)
     except ProcessLookupError:
         pass
-for folder in kept.values():
-    for _ in range(3):  # a dying server may still write
+for _ in range(20):  # a dying server may still write
+    for folder in kept.values():
         shutil.rmtree(folder, ignore_errors=True)
+    time.sleep(0.1)
+    if not any(map(os.path.exists, kept.values())):
+        break
 """
 
 

@@ -6,7 +6,6 @@ import http.client
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 import urllib3
 from tests.couchdb.faults import LoseAnswer
-from tests.couchdb.processes import ask
+from tests.couchdb.processes import ask, wait_until
 from tests.couchdb.servers import CouchServer, PouchServer, couchdb_home, pouchdb_program
 
 if TYPE_CHECKING:
@@ -113,19 +112,27 @@ def test_a_server_goes_with_the_process_that_started_it() -> None:
         "import os\n"
         "from tests.couchdb.servers import CouchServer\n"
         "server = CouchServer()\n"
-        "server.launch()\n"
-        "print(server.pid, server.folder, flush=True)\n"
+        "server.start()\n"
+        "print(server.origin, server.folder, flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
     killed = subprocess.run(
         [sys.executable, "-c", program], check=False, cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     assert killed.returncode == -9
-    pid, folder = killed.stdout.split()
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists() or Path(folder).exists():
-        assert time.monotonic() < deadline, f"{pid} is still there, or {folder} is"
-        time.sleep(0.02)
+    origin, folder = killed.stdout.split()
+    wait_until(lambda: not Path(folder).exists(), 10, lambda: f"{folder} is still there")
+    wait_until(lambda: _refuses(origin), 10, lambda: f"{origin} still answers")
+
+
+def _refuses(origin: str) -> bool:
+    try:
+        ask(origin, "GET", "/")
+    except ConnectionRefusedError:
+        return True
+    except ConnectionError:  # it is about to go
+        pass
+    return False
 
 
 class TestCluster:
