@@ -163,6 +163,7 @@ class Pilot:
         self._summary = Summary()
         self._queue: deque[Token] = deque()
         self._running: dict[int, Runner] = {}
+        self._over: deque[Runner] = deque()  # their slots are free, their results are still to be gathered
         self._started = 0
         self._mean_wall: float | None = None
         self._empty = False  # the last look found nothing
@@ -225,13 +226,14 @@ class Pilot:
     def _loop(self) -> None:
         self._take_claimed()
         while not self._is_over():
-            self._start_what_fits()
+            self._start_what_fits()  # before the results: an idle slot costs more than a late result
+            self._bring_in()
             self._ask_for_more()
             self._wait_and_tick()
             self._take_claimed()
 
     def _wait_and_tick(self) -> None:
-        """Wait until something happens; let the attempts do what is due, and deliver those that are over."""
+        """Wait until something happens; let the attempts do what is due, and set aside those that are over."""
         assert self._children is not None
         for ended in self._children.wait(self._until_next_tick()):
             self._running[ended.pid].exited(ended, time.monotonic())
@@ -242,8 +244,14 @@ class Pilot:
                 runner.tick(now)
             if runner.phase is Phase.OVER:
                 del self._running[runner.pid]
-                result = runner.result()
-                self._deliver(_released(result) if runner.given_up else result)
+                self._over.append(runner)
+
+    def _bring_in(self) -> None:
+        """Gather what the attempts that are over left behind, and hand on what came of them."""
+        while self._over:
+            runner = self._over.popleft()
+            result = runner.result()
+            self._deliver(_released(result) if runner.given_up else result)
 
     def _is_over(self) -> bool:
         """Whether there is nothing more to do here; sets the summary's reason."""
@@ -259,7 +267,8 @@ class Pilot:
         return bool(self._reason)
 
     def _occupied(self) -> bool:
-        return bool(self._running or self._queue or self._feeder.busy or not self._feeder.claimed.empty())
+        waiting = self._over or self._queue or self._feeder.busy or not self._feeder.claimed.empty()
+        return bool(self._running or waiting)
 
     def _nothing_left(self) -> str:
         if not self._empty or self.wait:
@@ -343,7 +352,7 @@ class Pilot:
         return self.workers - sum(min(self.workers, runner.token.cores) for runner in self._running.values())
 
     def _until_next_tick(self) -> float | None:
-        if self._in_process and self._queue:
+        if self._over or (self._in_process and self._queue):
             return 0.0
         times = [tick for runner in self._running.values() if (tick := runner.next_tick) is not None]
         if self._reason or self._limit_reached():
@@ -464,6 +473,7 @@ class Pilot:
             runner.give_up(time.monotonic())
         while self._running:
             self._wait_and_tick()
+        self._bring_in()
         self._children.sweep()
         self._feeder.join()
         self._take_claimed()

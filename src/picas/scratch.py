@@ -155,9 +155,15 @@ class Attempt:
         Raises:
             InfrastructureError: it cannot be written.
         """
+        data = encode_json(self.token.document()).encode("ascii")
         try:
-            with open(self.token_file, "w", encoding="ascii") as file:
-                file.write(encode_json(self.token.document()))
+            # Without the layers of open(), which cost more than the writing.
+            handle = os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                while data:
+                    data = data[os.write(handle, data) :]
+            finally:
+                os.close(handle)
         except OSError as error:
             raise scratch_error(self.directory, error) from error
 
