@@ -42,6 +42,7 @@ test: env deps lint docs lock-check wheel pytest
 
 deps:
 	scripts/system-deps.sh
+	scripts/pouchdb.sh
 
 lint: env
 	$(BIN)/ruff check

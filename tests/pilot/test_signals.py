@@ -14,6 +14,15 @@ LONG = 'echo begun; touch "$TEST_SCRATCH/../began-$PICAS_TOKEN_ID"; sleep 1000'
 DEAF = "trap '' TERM INT HUP; touch \"$TEST_SCRATCH/../began-$PICAS_TOKEN_ID\"; while :; do sleep 0.1; done"
 
 
+SLEEPER = """
+import os, pathlib, time
+def work(token):
+    print("begun")
+    pathlib.Path(os.environ["TEST_SCRATCH"], "..", "began-" + token.id).touch()
+    {body}
+"""
+
+
 def began(bench, *token_ids):
     return lambda: all((bench.path / f"began-{token_id}").exists() for token_id in token_ids)
 
@@ -39,10 +48,10 @@ def test_a_signal_puts_running_tokens_back_uncharged(bench, eventually, number):
 
 
 def test_tokens_that_were_claimed_ahead_go_back_as_if_never_claimed(bench, eventually):
-    bench.push(*["true"] * 30, LONG, *["sleep 0.01"] * 300)
-    pilot = bench.start(order="oldest")
+    bench.push(*["short"] * 30, "long", *["short"] * 300)
+    source = SLEEPER.format(body="time.sleep(1000 if token.input == 'long' else 0)")
+    pilot = bench.start(source, order="oldest")
     eventually(began(bench, "token_30"))
-    eventually(lambda: list(bench.states().values()).count("locked") > 1)
     pilot.signal(signal.SIGTERM)
     assert pilot.summary()["released"] > 1
     tokens = list(bench.pool.tokens("todo"))
@@ -67,6 +76,7 @@ def test_what_finished_by_itself_is_kept(bench, eventually):
     bench.push('echo whole; touch "$TEST_SCRATCH/../began-token_0"; sleep 1000 & disown', LONG)
     pilot = bench.start(workers=2)
     eventually(began(bench, "token_0", "token_1"))
+    time.sleep(0.2)  # the shell of the first ends right after it said so
     pilot.signal(signal.SIGTERM)  # within the moment that the background process of the first gets
     summary = pilot.summary()
     assert (summary["done"], summary["released"]) == (1, 1)
@@ -105,15 +115,6 @@ def test_a_waiting_pilot_ends_at_once(bench, eventually):
     pilot.signal(signal.SIGINT)
     summary = pilot.summary(5)
     assert (summary["reason"], summary["done"], summary["released"]) == ("signal", 1, 0)
-
-
-SLEEPER = """
-import os, pathlib, time
-def work(token):
-    print("begun")
-    pathlib.Path(os.environ["TEST_SCRATCH"], "..", "began-" + token.id).touch()
-    {body}
-"""
 
 
 @pytest.mark.parametrize("body", ["time.sleep(1000)", "while True: pass"])
