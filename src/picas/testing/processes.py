@@ -125,14 +125,11 @@ class ProcessRules(StoreFixtures):
         if child == 0:
             status = 1
             try:
-                mine = [claim_all(store, 3) for _ in range(10)]
-                add(
-                    store, fresh("claimed by the child", claims=[token.id for part in mine for token in part])
-                )
+                add(store, fresh("claimed by the child", lock=5, claims=_claim_until_empty(store)))
                 status = 0
             finally:
                 os._exit(status)  # what pytest would do at its end is the parent's to do
-        ours = [token.id for _ in range(10) for token in claim_all(store, 3)]
+        ours = _claim_until_empty(store)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         theirs = get(store, "claimed by the child").body["claims"]
         assert sorted(ours + theirs) == wanted
@@ -197,3 +194,11 @@ def worker(command: list[str]) -> Iterator[Worker]:
         finally:
             stuck.cancel()
             process.kill()
+
+
+def _claim_until_empty(store: Store) -> list[str]:
+    """The ids of what this process gets of the tokens there are, a few at a time."""
+    claimed: list[str] = []
+    while part := claim_all(store, 3):
+        claimed += [token.id for token in part]
+    return claimed
