@@ -164,7 +164,9 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     yield bench
     for started in bench.started:
         if started.process.returncode is None:
-            started.kill()
+            status = started.process.poll()
+            started.process.kill()
+            print(f"pilot {status}:", *started.process.communicate())  # shown where the test failed
     bench.pool.close()
 
 
