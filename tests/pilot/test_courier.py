@@ -189,6 +189,21 @@ def test_a_spool_that_cannot_be_written_is_no_matter_while_the_pool_comes_back(b
     assert bench.out() == "precious\n"
 
 
+def test_a_pilot_in_a_hurry_does_not_wait_for_the_pool(bench, faulty, monkeypatch, eventually):
+    monkeypatch.setattr(pilot, "PATIENCE_SECONDS", 60.0)
+    bench.push("true")
+    faulty.fail(PoolUnavailable("the pool is away"), "replace")
+    started = bench.pilot(pool=Pool(faulty))
+    with running(started) as done:
+        eventually(lambda: entries(bench))
+        started.stop()
+        time.sleep(0.3)
+        assert not done
+        started._courier.hurry()  # as a second signal does
+        eventually(lambda: done, 5)
+    assert done[0].unsent == 1
+
+
 # --- A pool that refuses ---
 
 

@@ -250,6 +250,15 @@ def test_children_do_not_draw_the_same_random_numbers(bench):
     assert len({token.output["result"] for token in bench.pool.tokens()}) == 3
 
 
+def test_numpy_is_seeded_anew_in_each_child_where_it_is_loaded(bench, monkeypatch):
+    numpy = type(sys)("numpy.random")
+    numpy.seed = lambda: print("seeded")
+    monkeypatch.setitem(sys.modules, "numpy.random", numpy)
+    bench.push("x")
+    bench.run(lambda token: None, workers=2)
+    assert bench.out() == "seeded\n"
+
+
 def test_in_the_pilots_process_the_standard_streams_are_given_back(bench):
     before = (sys.stdout, sys.stderr)
     bench.push("x", "y")

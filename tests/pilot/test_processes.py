@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 import time
 
@@ -128,6 +131,17 @@ def test_the_exit_code_is_right_also_when_the_limit_comes_with_the_end(bench):
     bench.run(workers=3, task_timeout=0.205)
     codes = {token["exit_code"] for token in bench.pool.tokens()}
     assert codes <= {7, 124}
+
+
+def test_a_signal_to_a_command_that_has_just_ended_does_not_lose_its_exit_code():
+    process = subprocess.Popen(["bash", "-c", "exit 7"], start_new_session=True)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, and nobody has asked yet
+    with children.Children() as ours:
+        ours.add(process.pid)
+        children.signal_group(process.pid, signal.SIGTERM)
+        [ended] = ours.wait(5)
+    process.returncode = 0
+    assert (ended.exit_code, ended.signal) == (7, None)
 
 
 def test_an_exit_code_that_somebody_else_has_taken_is_no_success(bench, monkeypatch):
