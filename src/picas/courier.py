@@ -9,11 +9,13 @@ from __future__ import annotations
 import random
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Callable
 
 from picas.errors import InvalidInput, PicasError, PoolError, PoolUnavailable, TokenTooLarge
+from picas.inprocess import THREAD_MARK
 from picas.pool import Result, Verdict
 from picas.scratch import remove
 from picas.tokens import Failure, Outcome
@@ -82,7 +84,7 @@ class Feeder(threading.Thread):
         on_problem: Callable[[PicasError], None],
         take_stale: Callable[[], list[Token]],
     ) -> None:
-        super().__init__(name="picas-feeder", daemon=True)
+        super().__init__(name=THREAD_MARK + "feeder", daemon=True)
         self._take_stale = take_stale
         self._pool = pool
         self._claimer = claimer
@@ -171,7 +173,7 @@ class Courier(threading.Thread):
         on_settled: Callable[[Result, Verdict], None],
         on_problem: Callable[[PicasError], None],
     ) -> None:
-        super().__init__(name="picas-courier", daemon=True)
+        super().__init__(name=THREAD_MARK + "courier", daemon=True)
         self._pool = pool
         self._spool = spool
         self._max_scrub = max_scrub
@@ -212,13 +214,14 @@ class Courier(threading.Thread):
         """Serve until `finish`."""
         while True:
             group: list[Result] = []
-            last = self._gather(group)
+            marks = [self._gather(group)]
             if group:
-                self._settle(group)
-            if isinstance(last, threading.Event):
-                last.set()
-            elif last is None:
-                return
+                self._settle(group, marks)
+            for mark in marks:
+                if isinstance(mark, threading.Event):
+                    mark.set()
+                elif mark is None:
+                    return
 
     def _gather(self, group: list[Result]) -> Result | threading.Event | None:
         """Fill the group; what ended it: it is full or time is up, somebody wants it to go, or all is over."""
@@ -234,13 +237,29 @@ class Courier(threading.Thread):
                 break
         return item
 
-    def _settle(self, group: list[Result]) -> None:
+    def _gather_all(self, group: list[Result], marks: list[Result | threading.Event | None]) -> None:
+        """Take up all that has come meanwhile: it is not to wait in memory for a pool that is away."""
+        with suppress(Empty):
+            while True:
+                item = self._queue.get_nowait()
+                if isinstance(item, Result):
+                    group.append(item)
+                else:
+                    marks.append(item)
+
+    def _settle(self, group: list[Result], marks: list[Result | threading.Event | None]) -> None:
+        """Bring these results back, and those that come while the pool does not answer.
+
+        Args:
+            marks: gets what stood between those, to be dealt with afterwards.
+        """
         pause = Pause()
         while self.error is None:
             try:
                 settled = self._finish(group)
             except PoolUnavailable as error:
                 self._on_problem(error)
+                self._gather_all(group, marks)
                 self._keep(group)
                 if self._is_time_up():
                     break

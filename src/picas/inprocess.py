@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
+import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from picas.errors import InfrastructureError
 from picas.functions import Job, told
@@ -18,6 +20,10 @@ from picas.tokens import Failure, Outcome, Usage, log_names
 if TYPE_CHECKING:
     from picas.functions import FunctionWork
     from picas.scratch import Attempt
+
+
+THREAD_MARK = "picas-"
+"""What the names of a pilot's own threads begin with: what those print is no function's output."""
 
 
 class Interrupted(BaseException):
@@ -51,7 +57,10 @@ def call(
         log_cap: bytes of each log that are kept.
         collect: glob patterns of files in its directory, if it asked for one, to attach.
     """
-    logs = [_Printed(attempt, attempt.stdout), _Printed(attempt, attempt.stderr)]
+    logs = [
+        _Printed(attempt, attempt.stdout, sys.stdout),
+        _Printed(attempt, attempt.stderr, sys.stderr),
+    ]
     output: dict[str, Any] | None = None
     exit_code, failure, message, exception = 0, None, "", ""
     started, clock, cpu = time.time(), time.monotonic(), time.process_time()
@@ -90,11 +99,15 @@ def call(
 class _Printed(io.TextIOBase):
     """What a function prints: in memory while it is little, in the attempt's log file when it grows.
 
+    Args:
+        outer: where the pilot's own threads print.
+
     Attributes:
         buffer: takes bytes, as that of ``sys.stdout`` does.
     """
 
-    def __init__(self, attempt: Attempt, path: str) -> None:
+    def __init__(self, attempt: Attempt, path: str, outer: TextIO) -> None:
+        self._outer = outer
         self._attempt = attempt
         self._path = path
         self._pieces: list[bytes] = []
@@ -107,8 +120,14 @@ class _Printed(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
+        if threading.current_thread().name.startswith(THREAD_MARK):
+            return self._outer.write(text)
         self.add(text.encode("utf-8", "backslashreplace"))
         return len(text)
+
+    def flush(self) -> None:
+        if threading.current_thread().name.startswith(THREAD_MARK):
+            self._outer.flush()
 
     def add(self, data: bytes) -> None:
         """Take some more."""

@@ -111,6 +111,16 @@ def test_results_arrive_once_the_pool_answers_again_and_work_goes_on(bench, faul
     assert bench.left_in_scratch() == []
 
 
+def test_what_comes_while_the_pool_is_away_goes_to_the_spool_at_once(bench, faulty, monkeypatch, eventually):
+    bench.push("true", *["sleep 0.3"] * 3)
+    faulty.fail(PoolUnavailable("the pool is away"), "replace")
+    with running(bench.pilot(pool=Pool(faulty), workers=4)) as done:
+        eventually(lambda: len(entries(bench)) == 4)
+        faulty.errors = {}
+        eventually(lambda: done)
+    assert (done[0].done, entries(bench)) == (4, [])
+
+
 def test_claims_are_tried_again_too(bench, faulty, eventually):
     bench.push("true")
     faulty.fail(PoolUnavailable("the pool is away"), "claim")

@@ -266,6 +266,17 @@ def test_in_the_pilots_process_the_standard_streams_are_given_back(bench):
     assert (sys.stdout, sys.stderr) == before
 
 
+def test_what_a_listener_prints_meanwhile_is_no_output_of_a_function(bench, capsys):
+    def listener(event):
+        if event.kind == "finished":
+            print("finished", event.token.id)
+
+    bench.push(*"abcdef")
+    bench.run(lambda token: time.sleep(0.1), on_event=listener)
+    assert capsys.readouterr().out.count("finished") == 6
+    assert not any(token.attachments for token in bench.pool.tokens())
+
+
 def test_functions_run_from_any_thread(bench, options):
     bench.push("x", "y")
     thread = threading.Thread(target=bench.run, args=[lambda token: token.input], kwargs=options)
