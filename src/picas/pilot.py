@@ -163,6 +163,7 @@ class Pilot:
         self._summary = Summary()
         self._queue: deque[Token] = deque()
         self._running: dict[int, Runner] = {}
+        self._next: Attempt | None = None  # prepared, not started
         self._over: deque[Runner] = deque()  # their slots are free, their results are still to be gathered
         self._started = 0
         self._mean_wall: float | None = None
@@ -229,6 +230,7 @@ class Pilot:
             self._start_what_fits()  # before the results: an idle slot costs more than a late result
             self._bring_in()
             self._ask_for_more()
+            self._prepare_next()
             self._wait_and_tick()
             self._take_claimed()
 
@@ -387,10 +389,34 @@ class Pilot:
             else:
                 free -= self._start(token, cores)
 
+    def _prepare_next(self) -> None:
+        """Make the next attempt's directory now, while all slots are busy."""
+        if self._next is not None or not self._running or self._reason or self._limit_reached():
+            return
+        try:
+            attempt = Attempt(self._queue[0], self._scratch)
+        except IndexError:  # the feeder's thread takes from the other end
+            return
+        try:
+            attempt.prepare()
+        except InfrastructureError:
+            attempt.discard()  # told when the attempt starts
+            return
+        self._next = attempt
+
+    def _attempt(self, token: Token) -> Attempt:
+        """The attempt that was prepared if it is this token's, else a new one."""
+        prepared, self._next = self._next, None
+        if prepared is not None and prepared.token is token:
+            return prepared
+        if prepared is not None:
+            prepared.discard()
+        return Attempt(token, self._scratch)
+
     def _start(self, token: Token, cores: int) -> int:
         """Start an attempt; the slots it takes."""
         assert self._children is not None
-        attempt = Attempt(token, self._scratch)
+        attempt = self._attempt(token)
         began = time.time()
         try:
             runner = Runner(
@@ -474,6 +500,8 @@ class Pilot:
         while self._running:
             self._wait_and_tick()
         self._bring_in()
+        if self._next is not None:
+            self._next.discard()
         self._children.sweep()
         self._feeder.join()
         self._take_claimed()
@@ -498,7 +526,7 @@ class Pilot:
                 break
         if self._queue:
             message = f"{len(self._queue)} tokens that have not begun could not be put back and stay locked"
-            self._problem(PicasError(message, "Put them back by: picas reset --state locked"))
+            self._problem(PicasError(message, "Put them back by: picas reset locked"))
 
     def _count_unfit(self) -> int:
         too_big = Selection.parse(f"cores > {self.workers}")
