@@ -108,6 +108,7 @@ class Bench:
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.path,
+            start_new_session=True,
         )
         started = Started(process)
         self.started.append(started)

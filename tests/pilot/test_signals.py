@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -45,6 +46,17 @@ def test_a_signal_puts_running_tokens_back_uncharged(bench, eventually, number):
         assert bench.attached(entry["logs"][0], token.id) == b"begun\n"
     assert bench.alive() == []
     assert bench.left_in_scratch() == []
+
+
+def test_control_c_reaches_the_pilot_and_not_the_work(bench, eventually):
+    bench.push(
+        f"trap 'echo INT' INT; trap 'echo TERM; exit 1' TERM; {LONG.replace('sleep 1000', 'while :; do sleep 0.05; done')}"
+    )
+    pilot = bench.start()
+    eventually(began(bench, "token_0"))
+    os.killpg(pilot.process.pid, signal.SIGINT)  # to the foreground group, as a terminal does
+    assert pilot.summary()["released"] == 1
+    assert bench.attached(bench.token().history[0]["logs"][0]) == b"begun\nTERM\n"
 
 
 def test_tokens_that_were_claimed_ahead_go_back_as_if_never_claimed(bench, eventually):
