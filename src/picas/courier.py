@@ -180,6 +180,7 @@ class Courier(threading.Thread):
         self._on_settled = on_settled
         self._on_problem = on_problem
         self._queue: SimpleQueue[Result | threading.Event | None] = SimpleQueue()  # None: the end
+        self._go = threading.Event()  # do not wait for more: the group is full, or somebody wants it to go
         self._give_up_at: float | None = None
         self.hurried = False
         self._stopping = threading.Event()
@@ -190,11 +191,14 @@ class Courier(threading.Thread):
     def send(self, result: Result) -> None:
         """Bring this result back, soon."""
         self._queue.put(result)
+        if self._queue.qsize() >= GROUP:
+            self._go.set()
 
     def flush(self) -> threading.Event:
         """Bring back what has been handed over by now, at once; the event is set when that is done."""
         settled = threading.Event()
         self._queue.put(settled)
+        self._go.set()
         return settled
 
     def hurry(self) -> None:
@@ -226,13 +230,16 @@ class Courier(threading.Thread):
     def _gather(self, group: list[Result]) -> Result | threading.Event | None:
         """Fill the group; what ended it: it is full or time is up, somebody wants it to go, or all is over."""
         item = self._queue.get()
-        due = time.monotonic() + GROUP_SECONDS
+        if isinstance(item, Result) and self._queue.qsize() < GROUP - 1:
+            # Asleep, not woken by each of the others: that would take the interpreter from the pilot every time.
+            self._go.wait(GROUP_SECONDS)
+        self._go.clear()
         while isinstance(item, Result):
             group.append(item)
             if len(group) == GROUP:
                 break
             try:
-                item = self._queue.get(timeout=max(0.0, due - time.monotonic()))
+                item = self._queue.get_nowait()
             except Empty:
                 break
         return item

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Callable, TextIO, Union
 from picas.children import name_process
 from picas.errors import InfrastructureError, InvalidInput
 from picas.payload import Payload, file_payload
-from picas.scratch import LogFiles
 from picas.tokens import check_id, encode_json, log_names
 from picas.work import outer_environment, variables
 
@@ -106,9 +105,7 @@ class FunctionWork:
         The child is forked, so that any function will do, also one that cannot be named from outside. It
         runs nothing but the function, and never returns.
         """
-        attempt.make()
-        attempt.write_token()
-        with LogFiles(attempt) as (out, err):
+        with attempt.prepare() as (out, err):
             sys.stdout.flush()
             sys.stderr.flush()
             with warnings.catch_warnings():

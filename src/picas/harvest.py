@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from picas.errors import InvalidInput
 from picas.payload import Payload, capped_log, file_payload
+from picas.scratch import ATTACHED, OUTPUT, RAISED
 from picas.tokens import encode_json, log_names
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from picas.scratch import Attempt
 
 MEMORY_LOG = 1 << 16
@@ -38,6 +41,7 @@ class Harvest:
         problem: what is wrong with $PICAS_OUTPUT; empty if nothing is.
         raised: message and traceback of a function in a child process that raised an exception.
         in_memory: nothing of it is in the attempt's directory any more.
+        left: names of what is in that directory.
     """
 
     logs: tuple[Payload, ...]
@@ -46,6 +50,7 @@ class Harvest:
     problem: str
     raised: tuple[str, str]
     in_memory: bool
+    left: Collection[str]
 
 
 def harvest(attempt: Attempt, log_cap: int, collect: tuple[str, ...]) -> Harvest:
@@ -58,22 +63,23 @@ def harvest(attempt: Attempt, log_cap: int, collect: tuple[str, ...]) -> Harvest
     names = log_names(attempt.token.id)
     logs = tuple(_log(name, path, log_cap) for name, path in zip(names, (attempt.stdout, attempt.stderr)))
     files = list(attempt.files)
+    left = attempt.names()
     output, problem = None, ""
-    if os.path.lexists(attempt.output_file):
+    if OUTPUT in left:
         output, problem = _read_output(Path(attempt.output_file))
         if problem and os.path.isfile(attempt.output_file):
             files.append(file_payload("output.json", "application/octet-stream", Path(attempt.output_file)))
             problem += "; it is attached as output.json"
-    if os.path.lexists(attempt.attached):
+    if ATTACHED in left:
         files += _attached(Path(attempt.attached))
     if collect:
         collected, refused = collected_files(attempt, collect)
         files += collected
         if refused:
             output = {**(output or {}), "picas_not_attached": refused}
-    raised = _read_raised(Path(attempt.raised)) if os.path.lexists(attempt.raised) else ("", "")
+    raised = _read_raised(Path(attempt.raised)) if RAISED in left else ("", "")
     in_memory = all(isinstance(part, bytes) for payload in (*logs, *files) for part in payload.parts)
-    return Harvest(logs, tuple(files), output, problem, raised, in_memory)
+    return Harvest(logs, tuple(files), output, problem, raised, in_memory, left)
 
 
 def collected_files(attempt: Attempt, patterns: tuple[str, ...]) -> tuple[list[Payload], list[str]]:

@@ -201,7 +201,7 @@ class Runner:
         )
         directory = self.attempt.directory
         # What failed may be wanted as it is.
-        if found.in_memory and failure is None and self.attempt.scratch.recycle(directory):
+        if found.in_memory and failure is None and self.attempt.scratch.recycle(directory, found.left):
             directory = ""
         return Result(self.token, outcome, found.logs, found.files, directory)
 

@@ -1,13 +1,16 @@
 """The directories that attempts run in.
 
-Making and removing directories is a good part of what a short token costs, so one that an attempt left
-empty serves the next, under a new name. Log files are never used twice: something that escaped from an
-attempt may still write to them.
+Making and removing files and directories is a good part of what a short token costs: ext4, for one, walks
+past every inode that was freed in the last seconds before it takes a new one. So a directory that an attempt
+left with nothing of its own in it serves the next, under a new name, with its files emptied. A file that
+anybody might still write to, or has another name for, is not used again: something that escaped from an attempt
+must not write into another's log.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import stat
@@ -21,13 +24,15 @@ from picas.errors import InfrastructureError
 from picas.tokens import encode_json
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from picas.payload import Payload
     from picas.tokens import Token
 
 OWN_FILES = frozenset(("stdout", "stderr", "token.json"))
 """What a pilot itself writes into an attempt's directory."""
 
-WORK = "work"
+WORK, OUTPUT, ATTACHED, RAISED = "work", "output.json", "attached", "raised.json"
 
 
 class Scratch:
@@ -63,17 +68,22 @@ class Scratch:
         except OSError as error:
             raise scratch_error(directory, error) from error
 
-    def recycle(self, directory: str) -> bool:
-        """Keep an attempt's directory for another, if nothing is in it but what the pilot itself wrote."""
+    def recycle(self, directory: str, names: Collection[str]) -> bool:
+        """Keep an attempt's directory for another, if nothing is in it but what the pilot itself wrote.
+
+        Args:
+            names: what is in it.
+        """
+        work = f"{directory}/{WORK}"
+        own = OWN_FILES.intersection(names)
         try:
-            work = f"{directory}/{WORK}"
-            if os.lstat(work).st_mode != stat.S_IFDIR | 0o700 or os.listdir(work):
+            if len(own) + 1 != len(names) or os.lstat(work).st_mode != stat.S_IFDIR | 0o700:
                 return False
-            for name in os.listdir(directory):
-                if name in OWN_FILES:
+            if os.listdir(work):
+                return False
+            for name in own:
+                if not _emptied(f"{directory}/{name}"):
                     os.unlink(f"{directory}/{name}")
-                elif name != WORK:
-                    return False
         except OSError:
             return False
         self._empty.append(directory)
@@ -99,6 +109,7 @@ class Attempt:
     scratch: Scratch
     files: list[Payload] = field(default_factory=list)
     made: bool = False
+    _logs: LogFiles | None = None
 
     @property
     def directory(self) -> str:
@@ -128,17 +139,17 @@ class Attempt:
     @property
     def output_file(self) -> str:
         """The file that the work may write JSON to."""
-        return f"{self.directory}/output.json"
+        return f"{self.directory}/{OUTPUT}"
 
     @property
     def attached(self) -> str:
         """The directory of what a function in a child process attached by itself, numbered, with an ``index.json``."""
-        return f"{self.directory}/attached"
+        return f"{self.directory}/{ATTACHED}"
 
     @property
     def raised(self) -> str:
         """The file that tells what a function in a child process raised."""
-        return f"{self.directory}/raised.json"
+        return f"{self.directory}/{RAISED}"
 
     def make(self) -> None:
         """Make the directories.
@@ -149,16 +160,40 @@ class Attempt:
         self.scratch.make(self.directory)
         self.made = True
 
-    def write_token(self) -> None:
-        """Write the token's document where the work can read it.
+    def names(self) -> list[str]:
+        """What is in the directory; nothing if it is gone."""
+        try:
+            return os.listdir(self.directory)
+        except OSError:
+            return []
+
+    def prepare(self) -> LogFiles:
+        """Make all that the work finds when it starts, unless that is done; the open log files.
 
         Raises:
-            InfrastructureError: it cannot be written.
+            InfrastructureError: something cannot be made.
         """
+        if self._logs is None:
+            if not self.made:
+                self.make()
+            self._write_token()
+            self._logs = LogFiles(self)
+        return self._logs
+
+    def discard(self) -> None:
+        """Undo `prepare`: the work is not going to start here."""
+        if self._logs is not None:
+            with self._logs:
+                self._logs = None
+        if self.made and not self.scratch.recycle(self.directory, self.names()):
+            remove(self.directory)
+
+    def _write_token(self) -> None:
+        """Write the token's document where the work can read it."""
         data = encode_json(self.token.document()).encode("ascii")
         try:
             # Without the layers of open(), which cost more than the writing.
-            handle = os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            handle = os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
             try:
                 while data:
                     data = data[os.write(handle, data) :]
@@ -176,7 +211,7 @@ class LogFiles:
     """
 
     def __init__(self, attempt: Attempt) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
         try:
             self._out = os.open(attempt.stdout, flags, 0o600)
             try:
@@ -193,6 +228,28 @@ class LogFiles:
     def __exit__(self, *exc: object) -> None:
         os.close(self._out)
         os.close(self._err)
+
+
+def _emptied(path: str) -> bool:
+    """Empty a file of ours that nobody else has open or linked; whether it is such a one.
+
+    A write lease is only given on a file that nobody else has open (fcntl(2), F_SETLEASE; Linux).
+    """
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return False
+    info = os.lstat(path)
+    if info.st_mode != stat.S_IFREG | 0o600 or info.st_nlink != 1:
+        return False
+    handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        if info.st_size:
+            os.ftruncate(handle, 0)
+    except OSError:  # somebody has it open, or the file system knows no leases
+        return False
+    finally:
+        os.close(handle)  # and with it the lease
+    return True
 
 
 def remove(directory: str) -> None:

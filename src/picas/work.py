@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picas.errors import InfrastructureError, InvalidInput
-from picas.scratch import Attempt, LogFiles
 from picas.template import render_argv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from picas.scratch import Attempt
     from picas.tokens import Token
 
 MAX_VARIABLE_BYTES = 100_000
@@ -88,9 +88,7 @@ class CommandWork:
             InfrastructureError: it cannot be started.
         """
         argv = self.command(attempt.token)
-        attempt.make()
-        attempt.write_token()
-        with LogFiles(attempt) as (out, err):
+        with attempt.prepare() as (out, err):
             try:
                 process = subprocess.Popen(
                     argv,
