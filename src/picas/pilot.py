@@ -70,6 +70,9 @@ LONGEST_WAIT = 3600.0
 SMOOTHING = 0.2
 """Weight of the newest token in the mean time that a token takes."""
 
+SWEEP_SECONDS = 0.5
+"""How long after the last end of an attempt strays are looked for once more: one may just have been forking."""
+
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -169,6 +172,7 @@ class Pilot:
         self._mean_wall: float | None = None
         self._empty = False  # the last look found nothing
         self._look_again_at: float | None = None
+        self._sweep_at: float | None = None
         self._idle = IDLE_SECONDS[0]
         self._settled_count = 0  # attempts whose end is in the pool
         self._settled_at_look = 0
@@ -247,6 +251,10 @@ class Pilot:
             if runner.phase is Phase.OVER:
                 del self._running[runner.pid]
                 self._over.append(runner)
+                self._sweep_at = now + SWEEP_SECONDS
+        if self._sweep_at is not None and now >= self._sweep_at:
+            self._children.sweep()
+            self._sweep_at = None
 
     def _bring_in(self) -> None:
         """Gather what the attempts that are over left behind, and hand on what came of them."""
@@ -357,6 +365,7 @@ class Pilot:
         if self._over or (self._in_process and self._queue):
             return 0.0
         times = [tick for runner in self._running.values() if (tick := runner.next_tick) is not None]
+        times += [] if self._sweep_at is None else [self._sweep_at]
         if self._reason or self._limit_reached():
             times += [] if self._running else [0.0]  # nothing to wait for
         else:
