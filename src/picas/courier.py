@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 GROUP = 100
 """Results brought back in one step at most."""
 
+GROUP_BYTES = 8 << 20
+"""A group gets no more results once it has so much to attach: a store may have small files in memory at once."""
+
 GROUP_SECONDS = 0.05
 """How long the first result of a group waits for others."""
 
@@ -234,9 +237,11 @@ class Courier(threading.Thread):
             # Asleep, not woken by each of the others: that would take the interpreter from the pilot every time.
             self._go.wait(GROUP_SECONDS)
         self._go.clear()
+        room = GROUP_BYTES
         while isinstance(item, Result):
             group.append(item)
-            if len(group) == GROUP:
+            room -= sum(payload.length for payload in item.logs + item.files)
+            if len(group) == GROUP or room <= 0:
                 break
             try:
                 item = self._queue.get_nowait()

@@ -214,6 +214,22 @@ def test_a_pilot_in_a_hurry_does_not_wait_for_the_pool(bench, faulty, monkeypatc
     assert done[0].unsent == 1
 
 
+def test_results_with_much_to_attach_are_brought_back_in_small_groups(bench, faulty, monkeypatch):
+    groups = []
+
+    def recorded(changes):
+        groups.append(sum(payload.length for change in changes for payload in change.attach))
+        return faulty.store.replace(changes)
+
+    monkeypatch.setattr(courier, "GROUP_BYTES", 100_000)
+    monkeypatch.setattr(courier, "GROUP_SECONDS", 0.5)
+    faulty.replace = recorded
+    bench.push(*map(str, range(20)))
+    assert bench.run(lambda token, job: job.attach("a", b"x" * 40_000), pool=Pool(faulty)).done == 20
+    assert sum(groups) == 800_000
+    assert 40_000 < max(groups) < 140_000  # together, but not without end
+
+
 # --- A pool that refuses ---
 
 
