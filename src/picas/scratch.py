@@ -13,6 +13,7 @@ import errno
 import fcntl
 import os
 import shutil
+import signal
 import stat
 import tempfile
 from contextlib import suppress
@@ -242,6 +243,8 @@ def _emptied(path: str) -> bool:
         return False
     handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     try:
+        # Whoever opens it at this very moment has us told, by default with a signal that kills; this one does nothing.
+        fcntl.fcntl(handle, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         if info.st_size:
             os.ftruncate(handle, 0)

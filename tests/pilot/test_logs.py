@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -83,3 +84,33 @@ def test_the_plain_name_is_never_an_earlier_attempts_log(bench):
 
     bench.run(work, max_scrub=1)
     assert sorted(bench.token().attachments) == ["logs_token_0.attempt-1.err", "logs_token_0.attempt-1.out"]
+
+
+READER = """
+import os, subprocess, sys
+from pathlib import Path
+from picas import scratch
+
+path = sys.argv[1]
+open_it = "import os, sys; os.open(sys.argv[1], os.O_RDONLY | os.O_NONBLOCK)"
+
+def held_while_somebody_opens_it(handle, size, truncate=os.ftruncate):
+    print(subprocess.run([sys.executable, "-c", open_it, path], stderr=subprocess.PIPE, text=True).stderr)
+    truncate(handle, size)
+
+os.ftruncate = held_while_somebody_opens_it
+print(scratch._emptied(path))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="leases are Linux's")
+def test_who_opens_a_log_just_when_its_file_is_emptied_does_not_kill_the_pilot(tmp_path):
+    log = tmp_path / "stdout"
+    log.write_text("old")
+    log.chmod(0o600)
+    answer = subprocess.run(
+        [sys.executable, "-c", READER, str(log)], capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "BlockingIOError" in answer.stdout  # it did meet the lease
+    assert log.read_text() == ""
