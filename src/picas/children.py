@@ -85,6 +85,7 @@ class Children:
         if probe >= 0:
             os.close(probe)
         self._zombies: dict[int, float] = {}  # dead orphans of unknown origin → when first seen
+        self._sweeping = threading.Lock()
         self._subreaper = _change_subreapers(+1)
 
     def __enter__(self) -> Children:
@@ -159,18 +160,21 @@ class Children:
     def sweep(self, ended: str = "") -> None:
         """Kill what outlived its attempt in a session of its own, and what that leaves behind in turn.
 
+        From any thread.
+
         Args:
             ended: the claim id of an attempt that is over now.
         """
         _running_claims.discard(ended)
         if not self._subreaper:
             return
-        for _ in range(SWEEPS):
-            strays = [pid for pid in _own_children() if pid not in self._pidfds and self._is_stray(pid)]
-            if not strays:
-                return
-            for pid in strays:
-                _kill_stray(pid)
+        with self._sweeping:
+            for _ in range(SWEEPS):
+                strays = [pid for pid in _own_children() if pid not in self._pidfds and self._is_stray(pid)]
+                if not strays:
+                    return
+                for pid in strays:
+                    _kill_stray(pid)
 
     def _is_stray(self, pid: int) -> bool:
         if pid in self._zombies:

@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, Union
 
 from picas.errors import InvalidInput, PicasError, PoolError, PoolUnavailable, TokenTooLarge
 from picas.inprocess import THREAD_MARK
@@ -157,6 +157,10 @@ class Feeder(threading.Thread):
             return
 
 
+_Mark = Union[Callable[[], Result], threading.Event, None]
+"""What may stand in the courier's queue."""
+
+
 class Courier(threading.Thread):
     """Brings results back to the pool.
 
@@ -182,7 +186,7 @@ class Courier(threading.Thread):
         self._max_scrub = max_scrub
         self._on_settled = on_settled
         self._on_problem = on_problem
-        self._queue: SimpleQueue[Result | threading.Event | None] = SimpleQueue()  # None: the end
+        self._queue: SimpleQueue[_Mark] = SimpleQueue()  # None: the end
         self._go = threading.Event()  # do not wait for more: the group is full, or somebody wants it to go
         self._give_up_at: float | None = None
         self.hurried = False
@@ -191,9 +195,13 @@ class Courier(threading.Thread):
         self.error: BaseException | None = None
         self.unsent = 0
 
-    def send(self, result: Result) -> None:
-        """Bring this result back, soon."""
-        self._queue.put(result)
+    def send(self, gather: Callable[[], Result]) -> None:
+        """Bring this result back, soon.
+
+        Args:
+            gather: called on the courier's thread; gathers what the attempt left behind.
+        """
+        self._queue.put(gather)
         if self._queue.qsize() >= GROUP:
             self._go.set()
 
@@ -221,7 +229,7 @@ class Courier(threading.Thread):
         """Serve until `finish`."""
         while True:
             group: list[Result] = []
-            marks = [self._gather(group)]
+            marks: list[_Mark] = [self._gather(group)]
             if group:
                 self._settle(group, marks)
             for mark in marks:
@@ -230,17 +238,18 @@ class Courier(threading.Thread):
                 elif mark is None:
                     return
 
-    def _gather(self, group: list[Result]) -> Result | threading.Event | None:
+    def _gather(self, group: list[Result]) -> _Mark:
         """Fill the group; what ended it: it is full or time is up, somebody wants it to go, or all is over."""
         item = self._queue.get()
-        if isinstance(item, Result) and self._queue.qsize() < GROUP - 1:
+        if callable(item) and self._queue.qsize() < GROUP - 1:
             # Asleep, not woken by each of the others: that would take the interpreter from the pilot every time.
             self._go.wait(GROUP_SECONDS)
         self._go.clear()
         room = GROUP_BYTES
-        while isinstance(item, Result):
-            group.append(item)
-            room -= sum(payload.length for payload in item.logs + item.files)
+        while callable(item):
+            result = item()
+            group.append(result)
+            room -= sum(payload.length for payload in result.logs + result.files)
             if len(group) == GROUP or room <= 0:
                 break
             try:
@@ -249,17 +258,17 @@ class Courier(threading.Thread):
                 break
         return item
 
-    def _gather_all(self, group: list[Result], marks: list[Result | threading.Event | None]) -> None:
+    def _gather_all(self, group: list[Result], marks: list[_Mark]) -> None:
         """Take up all that has come meanwhile: it is not to wait in memory for a pool that is away."""
         with suppress(Empty):
             while True:
                 item = self._queue.get_nowait()
-                if isinstance(item, Result):
-                    group.append(item)
+                if callable(item):
+                    group.append(item())
                 else:
                     marks.append(item)
 
-    def _settle(self, group: list[Result], marks: list[Result | threading.Event | None]) -> None:
+    def _settle(self, group: list[Result], marks: list[_Mark]) -> None:
         """Bring these results back, and those that come while the pool does not answer.
 
         Args:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import secrets
 import signal
 import socket
 import time
 from collections import deque
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from queue import Empty
 from typing import TYPE_CHECKING, Callable
@@ -158,7 +157,7 @@ class Pilot:
         self._work = _make_work(work, pool.url)
         self._in_process = isinstance(self._work, FunctionWork) and workers == 1 and task_timeout is None
         host = socket.gethostname()
-        self.id = f"{host}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.id = f"{host}-{os.getpid()}-{os.urandom(3).hex()}"
         self._job_ids = batch_job_ids(os.environ)
         self._host = host
         self._children: Children | None = None
@@ -167,7 +166,6 @@ class Pilot:
         self._queue: deque[Token] = deque()
         self._running: dict[int, Runner] = {}
         self._next: Attempt | None = None  # prepared, not started
-        self._over: deque[Runner] = deque()  # their slots are free, their results are still to be gathered
         self._started = 0
         self._mean_wall: float | None = None
         self._empty = False  # the last look found nothing
@@ -231,15 +229,14 @@ class Pilot:
     def _loop(self) -> None:
         self._take_claimed()
         while not self._is_over():
-            self._start_what_fits()  # before the results: an idle slot costs more than a late result
-            self._bring_in()
+            self._start_what_fits()
             self._ask_for_more()
             self._prepare_next()
             self._wait_and_tick()
             self._take_claimed()
 
     def _wait_and_tick(self) -> None:
-        """Wait until something happens; let the attempts do what is due, and set aside those that are over."""
+        """Wait until something happens; let the attempts do what is due, and hand over those that are over."""
         assert self._children is not None
         for ended in self._children.wait(self._until_next_tick()):
             self._running[ended.pid].exited(ended, time.monotonic())
@@ -250,18 +247,13 @@ class Pilot:
                 runner.tick(now)
             if runner.phase is Phase.OVER:
                 del self._running[runner.pid]
-                self._over.append(runner)
+                self._measure(runner.wall)
+                # Gathered on the courier's thread: meanwhile this one fills the slot.
+                self._courier.send(partial(self._result_of, runner))
                 self._sweep_at = now + SWEEP_SECONDS
         if self._sweep_at is not None and now >= self._sweep_at:
             self._children.sweep()
             self._sweep_at = None
-
-    def _bring_in(self) -> None:
-        """Gather what the attempts that are over left behind, and hand on what came of them."""
-        while self._over:
-            runner = self._over.popleft()
-            result = runner.result()
-            self._deliver(_released(result) if runner.given_up else result)
 
     def _is_over(self) -> bool:
         """Whether there is nothing more to do here; sets the summary's reason."""
@@ -277,7 +269,7 @@ class Pilot:
         return bool(self._reason)
 
     def _occupied(self) -> bool:
-        waiting = self._over or self._queue or self._feeder.busy or not self._feeder.claimed.empty()
+        waiting = self._queue or self._feeder.busy or not self._feeder.claimed.empty()
         return bool(self._running or waiting)
 
     def _nothing_left(self) -> str:
@@ -362,7 +354,7 @@ class Pilot:
         return self.workers - sum(min(self.workers, runner.token.cores) for runner in self._running.values())
 
     def _until_next_tick(self) -> float | None:
-        if self._over or (self._in_process and self._queue):
+        if self._in_process and self._queue:
             return 0.0
         times = [tick for runner in self._running.values() if (tick := runner.next_tick) is not None]
         times += [] if self._sweep_at is None else [self._sweep_at]
@@ -456,15 +448,25 @@ class Pilot:
         self._deliver(call(self._work, attempt, self.log_cap, self.collect, self._interruptible))
 
     def _deliver(self, result: Result) -> None:
-        """Hand a result to the courier; in here it counts as measured."""
-        usage = result.outcome.usage
+        """Hand over a result that is complete."""
+        if result.outcome.usage is not None:
+            self._measure(result.outcome.usage.wall)
+        result = self._with_kept(result)
+        self._courier.send(lambda: result)
+
+    def _measure(self, wall: float) -> None:
+        mean = self._mean_wall
+        self._mean_wall = wall if mean is None else mean + SMOOTHING * (wall - mean)
+
+    def _result_of(self, runner: Runner) -> Result:
+        """Gather what an attempt that is over left behind; on the courier's thread."""
+        result = runner.result()
+        return self._with_kept(_released(result) if runner.given_up else result)
+
+    def _with_kept(self, result: Result) -> Result:
         if self.keep and result.outcome.failure not in (None, Failure.RELEASED):
-            outcome = replace(result.outcome, kept=result.directory)
-            result = replace(result, outcome=outcome)
-        if usage is not None:
-            mean = self._mean_wall
-            self._mean_wall = usage.wall if mean is None else mean + SMOOTHING * (usage.wall - mean)
-        self._courier.send(result)
+            return replace(result, outcome=replace(result.outcome, kept=result.directory))
+        return result
 
     def _settled(self, result: Result, verdict: Verdict) -> None:
         """Count a result that is in the pool, and clear up after it; on the courier's thread."""
@@ -508,16 +510,15 @@ class Pilot:
             runner.give_up(time.monotonic())
         while self._running:
             self._wait_and_tick()
-        self._bring_in()
         if self._next is not None:
             self._next.discard()
-        self._children.sweep()
         self._feeder.join()
         self._take_claimed()
         until = time.monotonic() + PATIENCE_SECONDS
         self._give_back(until)
         self._summary.unsent = self._courier.finish(max(0.0, until - time.monotonic()))
         self._courier.join()
+        self._children.sweep()
 
     def _give_back(self, until: float) -> None:
         """Put back what was claimed and has not begun."""

@@ -107,8 +107,8 @@ class Runner:
 
     @property
     def wall(self) -> float:
-        """Seconds since it started."""
-        return time.monotonic() - self._started
+        """For how many seconds it has been running, or ran."""
+        return (time.monotonic() if self._ended is None else self._ended_at) - self._started
 
     def give_up(self, now: float) -> None:
         """Stop it because the pilot has to go; an attempt that ended by itself before that still counts."""
@@ -163,7 +163,7 @@ class Runner:
     def exited(self, ended: Ended, now: float) -> None:
         """Its command has ended; what is left of the group gets a moment, then is killed."""
         self._ended = ended
-        self._wall = now - self._started
+        self._ended_at = now
         if not group_lives(self.pid):
             self._over()
             return
@@ -174,14 +174,17 @@ class Runner:
 
     def _over(self) -> None:
         self.phase = Phase.OVER
-        self._children.sweep(self._claim)
 
     # --- What came of it ---
 
     def result(self) -> Result:
-        """The result of an attempt that is over; its directory goes to another if nothing in it is needed."""
+        """The result of an attempt that is over, with nothing of it left running; from any thread.
+
+        Its directory goes to another attempt if nothing in it is needed.
+        """
         assert self._ended is not None
         ended = self._ended
+        self._children.sweep(self._claim)  # before its directory goes to another
         exit_code, failure, message = self._judge(ended)
         found = harvest(self.attempt, self._log_cap, self._collect)
         exception = ""
@@ -192,11 +195,11 @@ class Runner:
         outcome = Outcome(
             exit_code,
             self.started_at,
-            self.started_at + self._wall,
+            self.started_at + self.wall,
             failure,
             message,
             exception,
-            usage=Usage(self._wall, ended.cpu, ended.max_rss),
+            usage=Usage(self.wall, ended.cpu, ended.max_rss),
             output=found.output,
         )
         directory = self.attempt.directory
@@ -207,7 +210,7 @@ class Runner:
 
     def _judge(self, ended: Ended) -> tuple[int, Failure | None, str]:
         if self._timed_out:
-            return EXIT_TIMEOUT, Failure.TIMEOUT, f"stopped by its time limit after {self._wall:.0f} s"
+            return EXIT_TIMEOUT, Failure.TIMEOUT, f"stopped by its time limit after {self.wall:.0f} s"
         if ended.exit_code is None:
             return EXIT_LOST, Failure.INFRASTRUCTURE, "its exit code is lost: something else waited for it"
         if ended.exit_code == 0:
