@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     Item = Union[str, Mapping[str, Any]]
 
-BATCH = 5000
-"""Tokens added in one step: a tenth of a second of write lock, some megabytes of memory."""
+BATCH = 2500
+"""Tokens added in one step: some hundredths of a second of write lock, a few megabytes of memory."""
 
 SURELY_SMALL = 1_000_000
 """A string of fewer characters fits into a token, however many bytes each becomes."""
 
-OCCURRENCES_IN_MEMORY = 200_000
-"""Distinct contents of one push that are counted in memory (about 30 MB); beyond, on disk."""
+OCCURRENCES_IN_MEMORY = 100_000
+"""Distinct contents of one push that are counted in memory (about 15 MB); beyond, on disk."""
 
 MAX_FIELDS_BYTES = 7_500_000
 """The largest token that is pushed, as JSON. Stores keep 8,000,000 bytes: the rest is for what it meets with."""
