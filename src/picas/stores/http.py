@@ -370,4 +370,5 @@ def _tls(ca: str | None, *, verify: bool) -> ssl.SSLContext:
 
 def _last_part(text: str) -> str:
     """What is worth reading of an error of urllib3's, which begins with the object it happened to."""
-    return text.rpartition(">: ")[2].strip("() '\"") or text
+    number = text.find("[Errno ")
+    return text[number:] if number >= 0 else text.rpartition(">: ")[2].strip("() '\"") or text
