@@ -39,14 +39,14 @@ def test_failed_and_repeated_attempts_count_among_max_tasks(bench):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_nothing_is_begun_after_max_time_and_what_runs_is_finished(bench, workers):
-    bench.push(*["sleep 0.05"] * 12, *["sleep 0.4; echo end"] * 50)
+    bench.push(*["sleep 0.05"] * 6, *["sleep 0.4; echo end"] * 50)
     begun = time.monotonic()
-    summary = bench.run(workers=workers, max_time=0.8, order="oldest")
+    summary = bench.run(workers=workers, max_time=1.5, order="oldest")
     assert time.monotonic() - begun < 6
     assert summary.reason == "max-time"
     assert summary.error == 0
     done = [token for token in bench.pool.tokens("done") if "end" in token.input]
-    assert 1 <= len(done) <= 10
+    assert 1 <= len(done) <= 20
     assert all(bench.out(token.id) == "end\n" for token in done)
     assert counted(bench, "locked") == 0
     assert all(token.attempt == 0 for token in bench.pool.tokens("todo"))
