@@ -474,6 +474,18 @@ def check_id(token_id: object) -> str:
     return token_id
 
 
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
+
+
+def number_after(prefix: str, token_id: str) -> int:
+    """The number that is all that follows the prefix in an id; −1 if something else does.
+
+    More than 15 digits, or a leading zero, are no number that was given out here.
+    """
+    found = _NUMBER.fullmatch(token_id, len(prefix))
+    return int(found[0]) if found else -1
+
+
 def token_from_document(doc: Mapping[str, Any]) -> Token:
     """The token that a document from the wire describes.
 

@@ -24,7 +24,7 @@ from picas.payload import CHUNK_BYTES, Payload, file_payload
 from picas.stores import bulk, design
 from picas.stores.base import Change, Progress
 from picas.stores.walk import FREE, Walk
-from picas.tokens import State, Token, token_from_document
+from picas.tokens import State, Token, number_after, token_from_document
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -44,9 +44,6 @@ REMEMBERED = 20_000
 
 NUMBERS = "picas_numbers"
 """The document that holds the highest number given out for each prefix of ids."""
-
-MAX_DIGITS = 15
-"""An id that ends in more digits is no number of ours."""
 
 ROUNDS = 20
 """How often a claim tries to win against others before it reports that it could not."""
@@ -171,7 +168,7 @@ class CouchStore:
             answer = self._server.request("GET", f"{self._database}/_all_docs", query=query)
             rows = answer.value["rows"]
             for row in rows:
-                highest = max(highest, _number_after(prefix, row["id"]))
+                highest = max(highest, number_after(prefix, row["id"]))
             if len(rows) < ID_PAGE:
                 return highest
             query.update(startkey=json.dumps(rows[-1]["id"]), skip=1)
@@ -187,7 +184,7 @@ class CouchStore:
             answer = self._server.request("GET", f"{self._database}/{NUMBERS}", expect=(404,))
             given = dict(answer.value.get("given") or {}) if answer.status != 404 else {}
             highest = {
-                prefix: max((_number_after(prefix, i) for i in ids if i.startswith(prefix)), default=-1)
+                prefix: max((number_after(prefix, i) for i in ids if i.startswith(prefix)), default=-1)
                 for prefix in given
             }
             raised = {prefix: number for prefix, number in highest.items() if number > given[prefix]}
@@ -201,7 +198,7 @@ class CouchStore:
 
     def _is_given(self, token_id: str) -> bool:
         prefix = token_id.rstrip("0123456789")
-        return _number_after(prefix, token_id) <= self._given.get(prefix, -1)
+        return number_after(prefix, token_id) <= self._given.get(prefix, -1)
 
     # --- Reading ---
 
@@ -236,18 +233,19 @@ class CouchStore:
         return [self._stream([name, priority], names[name]) for name, priority in found]
 
     def _stream(self, start: list[Any], state: State | None) -> Iterator[tuple[Any, State | None, Any]]:
-        query: dict[str, Any] = {
-            "reduce": False,
-            "include_docs": True,
-            "startkey": start,
-            "endkey": [*start, {}],
-            "limit": PAGE,
-        }
+        for place, doc in self._aged(start):
+            yield place, state, doc
+
+    def _aged(self, start: list[Any], *, newest: bool = False) -> Iterator[tuple[Any, Any]]:
+        """The documents whose rows begin with this, by age, each with its place in that order."""
+        query: dict[str, Any] = {"reduce": False, "include_docs": True, "limit": PAGE, "descending": newest}
+        ends = ([*start, {}], start) if newest else (start, [*start, {}])
+        query.update(startkey=ends[0], endkey=ends[1])
         while True:
             rows = self._rows(query)
             for row in rows:
                 if row.get("doc"):
-                    yield (row["key"][2], row["id"]), state, row["doc"]
+                    yield (row["key"][2], row["id"]), row["doc"]
             if len(rows) < PAGE:
                 return
             query.update(startkey=rows[-1]["key"], startkey_docid=rows[-1]["id"], skip=1)
@@ -349,19 +347,6 @@ class CouchStore:
                     break
         return found
 
-    def _aged(self, start: list[Any], *, newest: bool) -> Iterator[tuple[Any, Any]]:
-        query: dict[str, Any] = {"reduce": False, "include_docs": True, "limit": PAGE, "descending": newest}
-        ends = ([*start, {}], start) if newest else (start, [*start, {}])
-        query.update(startkey=ends[0], endkey=ends[1])
-        while True:
-            rows = self._rows(query)
-            for row in rows:
-                if row.get("doc"):
-                    yield (row["key"][2], row["id"]), row["doc"]
-            if len(rows) < PAGE:
-                return
-            query.update(startkey=rows[-1]["key"], startkey_docid=rows[-1]["id"], skip=1)
-
     # --- Changing ---
 
     def replace(self, changes: Sequence[Change]) -> list[Token | None]:
@@ -439,10 +424,3 @@ class _Attached:
 def _is_over(token: Token) -> bool:
     """Whether a token is finished: its result is worth keeping also where too few nodes have confirmed it."""
     return token.state in (State.DONE, State.ERROR)
-
-
-def _number_after(prefix: str, token_id: str) -> int:
-    """The number that is all that follows the prefix in an id, −1 if something else does."""
-    digits = token_id[len(prefix) :]
-    plain = digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS
-    return int(digits) if plain and (digits[0] != "0" or digits == "0") else -1

@@ -24,7 +24,7 @@ from picas.errors import InvalidInput, PoolRefused, PoolUnavailable, TokenNotFou
 from picas.payload import CHUNK_BYTES
 from picas.stores.base import Change, Progress
 from picas.stores.sqlite_file import open_file, translated_errors
-from picas.tokens import AttachmentInfo, State, Token, ended_at, priority_of, state_of
+from picas.tokens import AttachmentInfo, State, Token, ended_at, number_after, priority_of, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -61,7 +61,6 @@ PAGE = 100
 """Tokens read at a time by a scan."""
 
 _ORDER_BY = {"priority": "priority DESC, seq", "oldest": "seq", "newest": "seq DESC"}
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
 _BRACKET_OR_STRING = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"')
 
 _abandoned: list[sqlite3.Connection] = []  # a parent's connections: closing them in the child is not safe
@@ -178,7 +177,7 @@ class SqliteStore:
                 and (len(token.id) > len(top) or token.id > top)
                 and token.id.startswith(prefix)
             )
-            number = max((_number_after(prefix, token_id) for token_id in beyond), default=-1)
+            number = max((number_after(prefix, token_id) for token_id in beyond), default=-1)
             if number > last:
                 higher.append((number, prefix))
         db.executemany("UPDATE numbering SET last = ? WHERE prefix = ?", higher)
@@ -211,7 +210,7 @@ class SqliteStore:
         if prefix:
             where, params = "id >= ? AND id < ?", [prefix, prefix + "\U0010ffff"]
         rows = db.execute(f"SELECT id FROM token WHERE {where}", params)
-        return max((_number_after(prefix, token_id) for (token_id,) in rows), default=-1)
+        return max((number_after(prefix, token_id) for (token_id,) in rows), default=-1)
 
     # --- Reading ---
 
@@ -477,12 +476,6 @@ def _columns(token: Token) -> tuple[str | None, float, float | None, str]:
 
 
 _STATE_NAMES: dict[State | None, str | None] = {None: None, **{state: state.value for state in State}}
-
-
-def _number_after(prefix: str, token_id: str) -> int:
-    """The number that is all that follows the prefix in an id, −1 if something else does."""
-    found = _NUMBER.fullmatch(token_id, len(prefix))
-    return int(found[0]) if found else -1
 
 
 def _nesting(doc: str) -> int:

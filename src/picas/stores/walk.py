@@ -3,7 +3,7 @@
 It starts at the front. When others are met there (a third of a batch is taken), it goes on from a random
 place of the highest priority, and from then on from where it last was, so that pilots rarely meet and an
 index that lags behind hardly matters: what one has locked is behind one. At the end it begins again at the
-front, and only then waits for the index to be brought up to date.
+front, and only there waits for the index to be brought up to date.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Walk:
     def candidates(self, limit: int) -> Rows:
         """Up to ``limit`` documents that were free when they were read; none if there are none at all."""
         self._look_at_front()
-        wrapped = self._place is None
-        fresh = False
+        # At the front order counts, and what was written just now is to be seen; from there on the index may lag.
+        fresh = self._place is None
         while True:
             count = limit if self._where is None else max(limit, PAGE)
             rows = self._rows(count, fresh=fresh)
@@ -75,11 +75,11 @@ class Walk:
                 return fitting
             if len(rows) == count:
                 continue
-            if wrapped and fresh:
+            if fresh:
                 self._place = None
                 return []
             # The end. Once more from the front, with an index that knows all that has been written.
-            self._place, wrapped, fresh = None, True, True
+            self._place, fresh = None, True
 
     def met_others(self, tried: int, won: int) -> None:
         """Note how many of a batch were got: among too many others, go elsewhere."""
