@@ -1,12 +1,11 @@
-"""The pilot's two errands to the pool, each on a thread of its own, so that work never waits for them.
+"""Bringing results back to the pool, in groups, on a thread of its own, so that work never waits for it.
 
-The `Feeder` claims tokens ahead of need; the `Courier` brings back results in groups. Both try again for
-as long as it takes when the pool does not answer, with growing pauses.
+While the pool does not answer it is tried again for as long as it takes, with growing pauses, and what has
+ended waits in the spool.
 """
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from contextlib import suppress
@@ -14,6 +13,7 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Callable, Union
 
+from picas.backoff import Backoff
 from picas.errors import InvalidInput, PicasError, PoolError, PoolUnavailable, TokenTooLarge
 from picas.inprocess import THREAD_MARK
 from picas.pool import Result, Verdict
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from picas.pool import Pool
-    from picas.selection import Selection
     from picas.spool import Spool
-    from picas.tokens import Claimer, Token
 
 GROUP = 100
 """Results brought back in one step at most."""
@@ -40,121 +38,8 @@ GROUP_SECONDS = 0.05
 EXIT_NOT_SAVED = 126
 """Exit code of an attempt whose result the pool does not take, whatever it was."""
 
-STALE_CHECK_SECONDS = 2.0
-"""How often a feeder that has nothing to do looks for what to give back."""
-
 PAUSE_SECONDS = (0.2, 30.0)
 """Shortest and longest pause before the pool is tried again."""
-
-
-class Pause:
-    """Growing pauses with jitter, so that many pilots do not come back at the same moment."""
-
-    def __init__(self) -> None:
-        self._next = PAUSE_SECONDS[0]
-
-    def seconds(self) -> float:
-        """How long to pause now."""
-        pause = self._next * random.uniform(0.5, 1.0)  # noqa: S311 - spreading load needs no secrecy
-        self._next = min(self._next * 2, PAUSE_SECONDS[1])
-        return pause
-
-    def over(self) -> None:
-        """The pool has answered: start again with short pauses."""
-        self._next = PAUSE_SECONDS[0]
-
-
-class Feeder(threading.Thread):
-    """Claims tokens on request, and gives back what was claimed too early.
-
-    Args:
-        on_news: called when a request has been served.
-        take_stale: gives the tokens that are to be given back.
-
-    Attributes:
-        claimed: what has been claimed and not been taken by the pilot yet, oldest claim first.
-        busy: a request is under way.
-        found: how many tokens the last request brought; the pilot sets it back to None once it has seen it.
-        error: what ended the feeder; the pilot ends too.
-    """
-
-    def __init__(
-        self,
-        pool: Pool,
-        claimer: Claimer,
-        order: str,
-        on_news: Callable[[], None],
-        on_problem: Callable[[PicasError], None],
-        take_stale: Callable[[], list[Token]],
-    ) -> None:
-        super().__init__(name=THREAD_MARK + "feeder", daemon=True)
-        self._take_stale = take_stale
-        self._pool = pool
-        self._claimer = claimer
-        self._order = order
-        self._on_news = on_news
-        self._on_problem = on_problem
-        self._requests: SimpleQueue[tuple[int, Selection | None] | None] = SimpleQueue()
-        self._stopped = threading.Event()
-        self.claimed: SimpleQueue[Token] = SimpleQueue()
-        self.busy = False
-        self.found: int | None = None
-        self.error: BaseException | None = None
-
-    def ask(self, count: int, where: Selection | None) -> None:
-        """Claim up to ``count`` tokens; `busy` until that is done."""
-        self.busy = True
-        self._requests.put((count, where))
-
-    def stop(self) -> None:
-        """End the thread once a claim that is under way has come back."""
-        self._stopped.set()
-        self._requests.put(None)
-
-    def run(self) -> None:
-        """Serve requests until stopped."""
-        while True:
-            try:
-                request = self._requests.get(timeout=STALE_CHECK_SECONDS)
-            except Empty:
-                self._give_back_stale()
-                continue
-            if request is None or self._stopped.is_set():
-                self.busy = False
-                return
-            try:
-                self._serve(*request)
-            except BaseException as error:  # noqa: BLE001 - handed to the pilot, which raises it
-                self.error = error
-                self._stopped.set()
-            self.busy = False
-            self._on_news()
-
-    def _give_back_stale(self) -> None:
-        """Give back what waits behind work that takes much longer than was expected."""
-        stale = self._take_stale()
-        if not stale:
-            return
-        try:
-            self._pool.release(stale)
-        except PicasError as error:
-            self._on_problem(error)
-            for token in stale:
-                self.claimed.put(token)
-
-    def _serve(self, count: int, where: Selection | None) -> None:
-        pause = Pause()
-        while not self._stopped.is_set():
-            try:
-                tokens = self._pool.claim_many(count, self._claimer, where=where, order=self._order)
-            except PoolUnavailable as error:
-                self._on_problem(error)
-                self._stopped.wait(pause.seconds())
-                continue
-            for token in tokens:
-                self.claimed.put(token)
-            self.found = len(tokens)
-            return
 
 
 _Mark = Union[Callable[[], Result], threading.Event, None]
@@ -274,7 +159,7 @@ class Courier(threading.Thread):
         Args:
             marks: gets what stood between those, to be dealt with afterwards.
         """
-        pause = Pause()
+        pause = Backoff(*PAUSE_SECONDS)
         while self.error is None:
             try:
                 settled = self._finish(group)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import socket
 import time
-from collections import deque
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from queue import Empty
 from typing import TYPE_CHECKING, Callable
 
 from picas.children import Children, in_main_thread
 from picas.config import ORDERS
-from picas.courier import Courier, Feeder
+from picas.courier import Courier
 from picas.errors import InfrastructureError, InvalidInput, PicasError, PoolUnavailable
 from picas.functions import FunctionWork
 from picas.inprocess import Interruptible, call
@@ -28,6 +25,7 @@ from picas.scratch import Attempt, Scratch, remove
 from picas.selection import Selection
 from picas.spool import Spool, default_spool
 from picas.summary import Event, Summary
+from picas.supply import Supply
 from picas.tokens import Claimer, Failure, Outcome, State
 from picas.work import CommandWork
 
@@ -39,18 +37,6 @@ if TYPE_CHECKING:
     from picas.pool import Pool
     from picas.tokens import Token
 
-AHEAD_SECONDS = 2.0
-"""How much work, by measured time, a pilot claims for each slot before it can start it."""
-
-AHEAD_TOKENS = 1000
-"""How many tokens it claims ahead at the most, however short they are."""
-
-CLAIM_BATCH = 200
-"""Tokens claimed in one step at the most."""
-
-IDLE_SECONDS = (0.1, 1.0)
-"""Shortest and longest time between two looks at an empty pool."""
-
 DEFAULT_LOG_CAP = 16 << 20
 """Bytes of each log that are kept, head and tail."""
 
@@ -60,14 +46,8 @@ DEFAULT_GRACE = 5.0
 PATIENCE_SECONDS = 10.0
 """How long a pilot that has to go tries to bring its last results to a pool that does not answer."""
 
-STALE_SECONDS = 10.0
-"""After so long without a start, what was claimed ahead goes back: the tokens have become longer, others are free."""
-
 LONGEST_WAIT = 3600.0
 """Seconds of one wait at the most; what waits for longer is looked at in between."""
-
-SMOOTHING = 0.2
-"""Weight of the newest token in the mean time that a token takes."""
 
 SWEEP_SECONDS = 0.5
 """How long after the last end of an attempt strays are looked for once more: one may just have been forking."""
@@ -163,18 +143,12 @@ class Pilot:
         self._children: Children | None = None
         self._reason = ""  # why to stop, as soon as there is a reason
         self._summary = Summary()
-        self._queue: deque[Token] = deque()
         self._running: dict[int, Runner] = {}
         self._next: Attempt | None = None  # prepared, not started
         self._started = 0
-        self._mean_wall: float | None = None
-        self._empty = False  # the last look found nothing
-        self._look_again_at: float | None = None
         self._sweep_at: float | None = None
-        self._idle = IDLE_SECONDS[0]
         self._settled_count = 0  # attempts whose end is in the pool
         self._settled_at_look = 0
-        self._last_start = 0.0
         self._interruptible = Interruptible()
 
     # --- From outside ---
@@ -202,15 +176,22 @@ class Pilot:
         self._begun = time.monotonic()
         try:
             with Children() as self._children, self._signals(self._children):
-                self._feeder = Feeder(
-                    self.pool, claimer, self.order, self._children.ring, self._problem, self._take_stale
+                self._supply = Supply(
+                    self.pool,
+                    claimer,
+                    self.where,
+                    self.order,
+                    self.workers,
+                    on_news=self._children.ring,
+                    on_problem=self._problem,
+                    on_empty=self._tell_empty,
                 )
                 self._courier = Courier(self.pool, self._spool, self.max_scrub, self._settled, self._problem)
                 try:
                     self._spool.flush(self.pool)
                 except InfrastructureError as error:
                     self._problem(error)
-                self._feeder.start()
+                self._supply.start()
                 self._courier.start()
                 try:
                     self._loop()
@@ -218,7 +199,7 @@ class Pilot:
                     self._leave()
         finally:
             self._scratch.close()
-        for reason in (self._feeder.error, self._courier.error, self._error):
+        for reason in (self._supply.error, self._courier.error, self._error):
             if reason is not None:
                 raise reason
         self._summary.seconds = time.monotonic() - self._begun
@@ -227,13 +208,12 @@ class Pilot:
     # --- The loop ---
 
     def _loop(self) -> None:
-        self._take_claimed()
         while not self._is_over():
             self._start_what_fits()
-            self._ask_for_more()
+            self._refill()
             self._prepare_next()
             self._wait_and_tick()
-            self._take_claimed()
+            self._supply.collect()
 
     def _wait_and_tick(self) -> None:
         """Wait until something happens; let the attempts do what is due, and hand over those that are over."""
@@ -247,7 +227,7 @@ class Pilot:
                 runner.tick(now)
             if runner.phase is Phase.OVER:
                 del self._running[runner.pid]
-                self._measure(runner.wall)
+                self._supply.measure(runner.wall)
                 # Gathered on the courier's thread: meanwhile this one fills the slot.
                 self._courier.send(partial(self._result_of, runner))
                 self._sweep_at = now + SWEEP_SECONDS
@@ -257,23 +237,19 @@ class Pilot:
 
     def _is_over(self) -> bool:
         """Whether there is nothing more to do here; sets the summary's reason."""
-        if self._feeder.error is not None or self._courier.error is not None:
+        if self._supply.error is not None or self._courier.error is not None:
             self._reason = self._reason or "stopped"
         if not self._reason:
             limit = self._limit_reached()
             if limit and not self._running:
                 self._reason = limit  # what is claimed and has not begun goes back
-            elif not limit and not self._occupied():
+            elif not (limit or self._running or self._supply.pending):
                 self._reason = self._nothing_left()
         self._summary.reason = self._reason or self._summary.reason
         return bool(self._reason)
 
-    def _occupied(self) -> bool:
-        waiting = self._queue or self._feeder.busy or not self._feeder.claimed.empty()
-        return bool(self._running or waiting)
-
     def _nothing_left(self) -> str:
-        if not self._empty or self.wait:
+        if not self._supply.empty or self.wait:
             return ""
         # What ended since the last look may be todo again, or have pushed new tokens: worth another look.
         settled = self._courier.flush()
@@ -281,8 +257,7 @@ class Pilot:
             if self._reason or self._courier.error is not None or self._limit_reached():
                 return self._reason or self._limit_reached() or "stopped"
         if self._settled_count > self._settled_at_look:
-            self._empty = False
-            self._look_again_at = None
+            self._supply.look_again()
             return ""
         self._summary.unfit = self._count_unfit()
         return "empty"
@@ -296,73 +271,32 @@ class Pilot:
             return "max-time"
         return ""
 
-    def _take_claimed(self) -> None:
-        if self._feeder.busy:
+    def _refill(self) -> None:
+        if self._reason or self._limit_reached():
             return
-        with contextlib.suppress(Empty):
-            while True:
-                self._queue.append(self._feeder.claimed.get_nowait())
-        if self._feeder.found is None:
-            return
-        if self._feeder.found:
-            self._empty, self._look_again_at, self._idle = False, None, IDLE_SECONDS[0]
-        else:
-            if self.wait and not self._empty:
-                self._tell(Event("waiting", message="the pool is empty; waiting for new tokens"))
-            self._empty = True
-            self._look_again_at = time.monotonic() + self._idle * random.uniform(0.5, 1.0)  # noqa: S311
-            self._idle = min(self._idle * 1.5, IDLE_SECONDS[1])
-        self._feeder.found = None
-
-    def _ask_for_more(self) -> None:
-        if self._feeder.busy or self._reason or self._limit_reached():
-            return
-        if self._look_again_at is not None and time.monotonic() < self._look_again_at:
-            return
-        free = self._free_slots()
-        ahead = self._ahead()
-        target = free + ahead
-        if self.max_tasks is not None:
-            target = min(target, self.max_tasks - self._started)
-        missing = target - len(self._queue)
-        if missing <= 0 or len(self._queue) > max(free, target // 2):
-            return
-        # While tokens are long only what can start now is claimed, and nothing waits behind a full pilot.
-        fits = _at_most(self.workers if ahead else free)
-        self._settled_at_look = self._settled_count
-        self._feeder.ask(min(missing, CLAIM_BATCH), fits & self.where if self.where is not None else fits)
-
-    def _ahead(self) -> int:
-        """How many tokens to hold that cannot start yet."""
-        if self._mean_wall is None:
-            return 0
-        # Those that run may turn out to be much longer than those before them.
+        left = None if self.max_tasks is None else self.max_tasks - self._started
         longest = max((runner.wall for runner in self._running.values()), default=0.0)
-        expected = max(self._mean_wall, longest, 1e-6)
-        return int(min(AHEAD_TOKENS, AHEAD_SECONDS * self.workers / expected))
+        settled = self._settled_count
+        if self._supply.refill(self._free_slots(), left, longest):
+            self._settled_at_look = settled
 
-    def _take_stale(self) -> list[Token]:
-        """Take out of the queue what others could begin sooner; on the feeder's thread."""
-        stale: list[Token] = []
-        if time.monotonic() - self._last_start > STALE_SECONDS:
-            with contextlib.suppress(IndexError):
-                while True:
-                    stale.append(self._queue.pop())
-        return stale
+    def _tell_empty(self) -> None:
+        if self.wait:
+            self._tell(Event("waiting", message="the pool is empty; waiting for new tokens"))
 
     def _free_slots(self) -> int:
         return self.workers - sum(min(self.workers, runner.token.cores) for runner in self._running.values())
 
     def _until_next_tick(self) -> float | None:
-        if self._in_process and self._queue:
+        if self._in_process and self._supply:
             return 0.0
         times = [tick for runner in self._running.values() if (tick := runner.next_tick) is not None]
         times += [] if self._sweep_at is None else [self._sweep_at]
         if self._reason or self._limit_reached():
             times += [] if self._running else [0.0]  # nothing to wait for
         else:
-            if self._look_again_at is not None and not self._feeder.busy and self._free_slots():
-                times.append(self._look_again_at)
+            if self._supply.next_look is not None and self._free_slots():
+                times.append(self._supply.next_look)
             if self.max_time is not None:
                 times.append(self._begun + self.max_time)
         return min(LONGEST_WAIT, max(0.0, min(times) - time.monotonic())) if times else None
@@ -372,32 +306,26 @@ class Pilot:
     def _start_what_fits(self) -> None:
         free = self._free_slots()
         while not self._reason and not self._limit_reached():
-            try:
-                token = self._queue.popleft()  # the feeder's thread takes from the other end
-            except IndexError:
-                return
-            cores = min(self.workers, token.cores)
-            if cores > free:
-                self._queue.appendleft(token)
+            token = self._supply.take(free)
+            if token is None:
                 return
             self._started += 1
-            self._last_start = time.monotonic()
             self._tell(Event("started", token))
             if self._in_process:
                 self._call(token)
-                if not self._feeder.busy and len(self._queue) < CLAIM_BATCH:
-                    return  # time to ask for more
+                if self._supply.wants_more:
+                    return
             else:
-                free -= self._start(token, cores)
+                free -= self._start(token, min(self.workers, token.cores))
 
     def _prepare_next(self) -> None:
         """Make the next attempt's directory now, while all slots are busy."""
         if self._next is not None or not self._running or self._reason or self._limit_reached():
             return
-        try:
-            attempt = Attempt(self._queue[0], self._scratch)
-        except IndexError:  # the feeder's thread takes from the other end
+        token = self._supply.first()
+        if token is None:
             return
+        attempt = Attempt(token, self._scratch)
         try:
             attempt.prepare()
         except InfrastructureError:
@@ -432,7 +360,7 @@ class Pilot:
         except InfrastructureError as error:
             if error.of_machine:  # the next token would fare no better: stop before they are all in error
                 self._error = error
-                self._queue.appendleft(token)
+                self._supply.put_back(token)
                 self._started -= 1
                 remove(attempt.directory)
             else:
@@ -450,13 +378,9 @@ class Pilot:
     def _deliver(self, result: Result) -> None:
         """Hand over a result that is complete."""
         if result.outcome.usage is not None:
-            self._measure(result.outcome.usage.wall)
+            self._supply.measure(result.outcome.usage.wall)
         result = self._with_kept(result)
         self._courier.send(lambda: result)
-
-    def _measure(self, wall: float) -> None:
-        mean = self._mean_wall
-        self._mean_wall = wall if mean is None else mean + SMOOTHING * (wall - mean)
 
     def _result_of(self, runner: Runner) -> Result:
         """Gather what an attempt that is over left behind; on the courier's thread."""
@@ -503,7 +427,7 @@ class Pilot:
     def _leave(self) -> None:
         """Stop what runs, give back what was claimed, and bring home what is finished."""
         assert self._children is not None
-        self._feeder.stop()
+        self._supply.stop()
         for ended in self._children.wait(0.0):  # what has finished by itself counts
             self._running[ended.pid].exited(ended, time.monotonic())
         for runner in self._running.values():
@@ -512,31 +436,14 @@ class Pilot:
             self._wait_and_tick()
         if self._next is not None:
             self._next.discard()
-        self._feeder.join()
-        self._take_claimed()
+        self._supply.join()
         until = time.monotonic() + PATIENCE_SECONDS
-        self._give_back(until)
+        self._summary.released += self._supply.give_back(
+            lambda: time.monotonic() < until and not self._courier.hurried
+        )
         self._summary.unsent = self._courier.finish(max(0.0, until - time.monotonic()))
         self._courier.join()
         self._children.sweep()
-
-    def _give_back(self, until: float) -> None:
-        """Put back what was claimed and has not begun."""
-        while self._queue:
-            try:
-                self._summary.released += self.pool.release(list(self._queue))
-                self._queue.clear()
-            except PoolUnavailable as error:
-                self._problem(error)
-                if time.monotonic() >= until or self._courier.hurried:
-                    break
-                time.sleep(0.2)
-            except PicasError as error:
-                self._problem(error)
-                break
-        if self._queue:
-            message = f"{len(self._queue)} tokens that have not begun could not be put back and stay locked"
-            self._problem(PicasError(message, "Put them back by: picas reset locked"))
 
     def _count_unfit(self) -> int:
         too_big = Selection.parse(f"cores > {self.workers}")
@@ -580,11 +487,6 @@ class Pilot:
 
 def _notice(number: int, frame: FrameType | None) -> None:
     """Let a signal end a wait, and do nothing else."""
-
-
-@cache
-def _at_most(cores: int) -> Selection:
-    return Selection.parse(f"not cores > {cores}")
 
 
 def _released(result: Result) -> Result:

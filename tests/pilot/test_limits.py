@@ -186,10 +186,10 @@ def test_a_waiting_pilot_says_once_that_it_waits_and_hardly_works(bench):
 
 
 def test_tokens_claimed_ahead_go_back_when_the_work_turns_out_long(bench, monkeypatch, eventually):
-    from picas import courier, pilot
+    from picas import supply
 
-    monkeypatch.setattr(pilot, "STALE_SECONDS", 0.3)
-    monkeypatch.setattr(courier, "STALE_CHECK_SECONDS", 0.1)
+    monkeypatch.setattr(supply, "STALE_SECONDS", 0.3)
+    monkeypatch.setattr(supply, "STALE_CHECK_SECONDS", 0.1)
     bench.push(*["true"] * 20, *["sleep 2"] * 200)
     started = bench.pilot(order="oldest")
     thread = threading.Thread(target=started.run)

@@ -1,0 +1,351 @@
+"""What a pilot has claimed and not begun: never more than about two seconds of work for each slot.
+
+Claims are made on a thread of their own (the `Feeder`), so that work never waits for the pool. How much is
+claimed ahead follows from how long tokens take: nothing while that is unknown or long, hundreds while they
+take milliseconds. What then waits behind work that has become long goes back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections import deque
+from functools import cache
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Callable
+
+from picas.backoff import Backoff
+from picas.errors import PicasError, PoolUnavailable
+from picas.inprocess import THREAD_MARK
+from picas.selection import Selection
+
+if TYPE_CHECKING:
+    from picas.pool import Pool
+    from picas.tokens import Claimer, Token
+
+AHEAD_SECONDS = 2.0
+"""How much work, by measured time, a pilot claims for each slot before it can start it."""
+
+AHEAD_TOKENS = 1000
+"""How many tokens it claims ahead at the most, however short they are."""
+
+CLAIM_BATCH = 200
+"""Tokens claimed in one step at the most."""
+
+IDLE_SECONDS = (0.1, 1.0)
+"""Shortest and longest time between two looks at an empty pool."""
+
+PAUSE_SECONDS = (0.2, 30.0)
+"""Shortest and longest pause before a pool that did not answer is tried again."""
+
+STALE_SECONDS = 10.0
+"""After so long without a start, what was claimed ahead goes back: the tokens have become longer, others are free."""
+
+STALE_CHECK_SECONDS = 2.0
+"""How often a feeder that has nothing to do looks for what to give back."""
+
+SMOOTHING = 0.2
+"""Weight of the newest token in the mean time that a token takes."""
+
+GIVE_BACK_SECONDS = 0.2
+"""Pause between two tries to give back what was claimed, of a pilot that has to go."""
+
+
+class Supply:
+    """The tokens that one pilot has claimed and not begun.
+
+    Args:
+        where: which tokens are wanted.
+        order: one of `picas.config.ORDERS`.
+        workers: the pilot's slots.
+        on_news: called on another thread when a claim has come back.
+        on_problem: called with what goes wrong and is tried again.
+        on_empty: called when the pool turns out to be empty and was not before.
+
+    Attributes:
+        empty: the last look found nothing.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        claimer: Claimer,
+        where: Selection | None,
+        order: str,
+        workers: int,
+        on_news: Callable[[], None],
+        on_problem: Callable[[PicasError], None],
+        on_empty: Callable[[], None],
+    ) -> None:
+        self._pool = pool
+        self._where = where
+        self._workers = workers
+        self._on_problem = on_problem
+        self._on_empty = on_empty
+        self._queue: deque[Token] = deque()
+        self._feeder = Feeder(pool, claimer, order, on_news, on_problem, self._take_stale)
+        self._mean_wall: float | None = None
+        self._last_start = 0.0
+        self._look_again_at: float | None = None
+        self._idle = IDLE_SECONDS[0]
+        self.empty = False
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the claiming; the pilot ends too."""
+        return self._feeder.error
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are tokens, or may be in a moment."""
+        return bool(self._queue or self._feeder.busy or not self._feeder.claimed.empty())
+
+    @property
+    def next_look(self) -> float | None:
+        """When to look at an empty pool again, by the monotonic clock; None when nothing is to be waited for."""
+        return None if self._feeder.busy else self._look_again_at
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether it is time to `refill` while work runs on."""
+        return not self._feeder.busy and len(self._queue) < CLAIM_BATCH
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    # --- Taking ---
+
+    def collect(self) -> None:
+        """Take in what has been claimed by now."""
+        feeder = self._feeder
+        if feeder.busy:
+            return
+        with contextlib.suppress(Empty):
+            while True:
+                self._queue.append(feeder.claimed.get_nowait())
+        if feeder.found is None:
+            return
+        if feeder.found:
+            self.empty, self._look_again_at, self._idle = False, None, IDLE_SECONDS[0]
+        else:
+            if not self.empty:
+                self._on_empty()
+            self.empty = True
+            self._look_again_at = time.monotonic() + self._idle * random.uniform(0.5, 1.0)  # noqa: S311
+            self._idle = min(self._idle * 1.5, IDLE_SECONDS[1])
+        feeder.found = None
+
+    def look_again(self) -> None:
+        """Do not believe that the pool is empty: something may have come back to it."""
+        self.empty = False
+        self._look_again_at = None
+
+    def first(self) -> Token | None:
+        """The token that is next, left where it is."""
+        try:
+            return self._queue[0]
+        except IndexError:  # the feeder's thread takes from the other end
+            return None
+
+    def take(self, free: int) -> Token | None:
+        """The next token to begin; None if there is none, or if it takes more than so many free slots."""
+        try:
+            token = self._queue.popleft()
+        except IndexError:
+            return None
+        if min(self._workers, token.cores) > free:
+            self._queue.appendleft(token)
+            return None
+        self._last_start = time.monotonic()
+        return token
+
+    def put_back(self, token: Token) -> None:
+        """Return a token that was taken and could not be begun."""
+        self._queue.appendleft(token)
+
+    # --- Claiming ---
+
+    def measure(self, wall: float) -> None:
+        """Learn from a token that took so many seconds."""
+        mean = self._mean_wall
+        self._mean_wall = wall if mean is None else mean + SMOOTHING * (wall - mean)
+
+    def refill(self, free: int, left: int | None, longest: float) -> bool:
+        """Claim more if it is time to; whether a claim has begun.
+
+        Args:
+            free: slots without work.
+            left: how many more tokens the pilot may start; None for any number.
+            longest: for how many seconds the longest of the running attempts has been running.
+        """
+        if self._feeder.busy:
+            return False
+        if self._look_again_at is not None and time.monotonic() < self._look_again_at:
+            return False
+        ahead = self._ahead(longest)
+        target = free + ahead
+        if left is not None:
+            target = min(target, left)
+        missing = target - len(self._queue)
+        if missing <= 0 or len(self._queue) > max(free, target // 2):
+            return False
+        # While tokens are long only what can start now is claimed, and nothing waits behind a full pilot.
+        fits = _at_most(self._workers if ahead else free)
+        self._feeder.ask(min(missing, CLAIM_BATCH), fits & self._where if self._where is not None else fits)
+        return True
+
+    def _ahead(self, longest: float) -> int:
+        """How many tokens to hold that cannot start yet."""
+        if self._mean_wall is None:
+            return 0
+        # Those that run may turn out to be much longer than those before them.
+        expected = max(self._mean_wall, longest, 1e-6)
+        return int(min(AHEAD_TOKENS, AHEAD_SECONDS * self._workers / expected))
+
+    def _take_stale(self) -> list[Token]:
+        """Take out of the queue what others could begin sooner; on the feeder's thread."""
+        stale: list[Token] = []
+        if time.monotonic() - self._last_start > STALE_SECONDS:
+            with contextlib.suppress(IndexError):
+                while True:
+                    stale.append(self._queue.pop())
+        return stale
+
+    # --- Beginning and ending ---
+
+    def start(self) -> None:
+        """Be ready to claim."""
+        self._feeder.start()
+
+    def stop(self) -> None:
+        """Claim nothing more."""
+        self._feeder.stop()
+
+    def join(self) -> None:
+        """Wait until a claim that is under way has come back."""
+        self._feeder.join()
+        self.collect()
+
+    def give_back(self, go_on: Callable[[], bool]) -> int:
+        """Put back what was claimed and has not begun; how many went back.
+
+        Args:
+            go_on: asked after each try that found no pool, whether to try again.
+        """
+        released = 0
+        while self._queue:
+            try:
+                released += self._pool.release(list(self._queue))
+                self._queue.clear()
+            except PoolUnavailable as error:
+                self._on_problem(error)
+                if not go_on():
+                    break
+                time.sleep(GIVE_BACK_SECONDS)
+            except PicasError as error:
+                self._on_problem(error)
+                break
+        if self._queue:
+            message = f"{len(self._queue)} tokens that have not begun could not be put back and stay locked"
+            self._on_problem(PicasError(message, "Put them back by: picas reset locked"))
+        return released
+
+
+class Feeder(threading.Thread):
+    """Claims tokens on request, and gives back what was claimed too early.
+
+    Args:
+        on_news: called when a request has been served.
+        take_stale: gives the tokens that are to be given back.
+
+    Attributes:
+        claimed: what has been claimed and not been taken by the pilot yet, oldest claim first.
+        busy: a request is under way.
+        found: how many tokens the last request brought; the pilot sets it back to None once it has seen it.
+        error: what ended the feeder; the pilot ends too.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        claimer: Claimer,
+        order: str,
+        on_news: Callable[[], None],
+        on_problem: Callable[[PicasError], None],
+        take_stale: Callable[[], list[Token]],
+    ) -> None:
+        super().__init__(name=THREAD_MARK + "feeder", daemon=True)
+        self._take_stale = take_stale
+        self._pool = pool
+        self._claimer = claimer
+        self._order = order
+        self._on_news = on_news
+        self._on_problem = on_problem
+        self._requests: SimpleQueue[tuple[int, Selection | None] | None] = SimpleQueue()
+        self._stopped = threading.Event()
+        self.claimed: SimpleQueue[Token] = SimpleQueue()
+        self.busy = False
+        self.found: int | None = None
+        self.error: BaseException | None = None
+
+    def ask(self, count: int, where: Selection | None) -> None:
+        """Claim up to ``count`` tokens; `busy` until that is done."""
+        self.busy = True
+        self._requests.put((count, where))
+
+    def stop(self) -> None:
+        """End the thread once a claim that is under way has come back."""
+        self._stopped.set()
+        self._requests.put(None)
+
+    def run(self) -> None:
+        """Serve requests until stopped."""
+        while True:
+            try:
+                request = self._requests.get(timeout=STALE_CHECK_SECONDS)
+            except Empty:
+                self._give_back_stale()
+                continue
+            if request is None or self._stopped.is_set():
+                self.busy = False
+                return
+            try:
+                self._serve(*request)
+            except BaseException as error:  # noqa: BLE001 - handed to the pilot, which raises it
+                self.error = error
+                self._stopped.set()
+            self.busy = False
+            self._on_news()
+
+    def _give_back_stale(self) -> None:
+        """Give back what waits behind work that takes much longer than was expected."""
+        stale = self._take_stale()
+        if not stale:
+            return
+        try:
+            self._pool.release(stale)
+        except PicasError as error:
+            self._on_problem(error)
+            for token in stale:
+                self.claimed.put(token)
+
+    def _serve(self, count: int, where: Selection | None) -> None:
+        pause = Backoff(*PAUSE_SECONDS)
+        while not self._stopped.is_set():
+            try:
+                tokens = self._pool.claim_many(count, self._claimer, where=where, order=self._order)
+            except PoolUnavailable as error:
+                self._on_problem(error)
+                self._stopped.wait(pause.seconds())
+                continue
+            for token in tokens:
+                self.claimed.put(token)
+            self.found = len(tokens)
+            return
+
+
+@cache
+def _at_most(cores: int) -> Selection:
+    return Selection.parse(f"not cores > {cores}")
