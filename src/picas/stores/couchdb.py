@@ -8,53 +8,41 @@ revision and would both win.
 
 from __future__ import annotations
 
-import json
 import random
 import tempfile
 import threading
 import time
 from collections import OrderedDict
-from heapq import merge
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 from urllib.parse import quote
 
 from picas.errors import PoolRefused, PoolUnavailable, TokenNotFound
 from picas.payload import CHUNK_BYTES, Payload, file_payload
-from picas.stores import bulk, design
-from picas.stores.base import Change, Progress
-from picas.stores.walk import FREE, Walk
-from picas.tokens import State, Token, number_after, token_from_document
+from picas.stores import bulk
+from picas.stores.index import STATES, OwnIndex
+from picas.stores.numbers import Numbers
+from picas.stores.walk import Walk
+from picas.tokens import State, Token, token_from_document
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from picas.selection import Selection
+    from picas.stores.base import Change, Progress
     from picas.stores.bulk import Written
     from picas.stores.http import Server
-
-PAGE = 200
-"""Rows read at a time."""
-
-ID_PAGE = 10_000
-"""Rows read at a time where only ids are wanted."""
+    from picas.stores.index import Index
 
 REMEMBERED = 20_000
 """Versions of tokens whose attachments' names are remembered, so that a write need not ask for them."""
-
-NUMBERS = "picas_numbers"
-"""The document that holds the highest number given out for each prefix of ids."""
 
 ROUNDS = 20
 """How often a claim tries to win against others before it reports that it could not."""
 
 BACK_OFF_SECONDS = (0.01, 1.0)
 """Shortest and longest pause between two of these tries."""
-
-MANY_PRIORITIES = 100
-"""So many different priorities are listed one by one; with more, order by age is only kept within each state."""
-
-STATES: tuple[State | None, ...] = (*State, None)
 
 
 class CouchStore:
@@ -77,9 +65,8 @@ class CouchStore:
         self._walks: dict[str, Walk] = {}
         self._in_doubt: list[Token] = []  # claims whose answer was lost
         self._attached = _Attached()
-        self._designed = False
-        self._push_keys_read = False
-        self._given: dict[str, int] = {}  # prefix → highest number that is known to be given out
+        self._index: Index = OwnIndex(server, self._database)
+        self._numbers = Numbers(server, self._database)
         if server.request("GET", self._database, expect=(404,)).status == 404:
             raise PoolRefused(
                 f"there is no database {database} on {server.url}",
@@ -93,20 +80,6 @@ class CouchStore:
     def now(self) -> float:
         """The time by the server's clock."""
         return self._server.now()
-
-    # --- Requests ---
-
-    def _view(self, design_name: str, view: str, query: Mapping[str, Any], body: Any = None) -> list[Any]:
-        if not self._designed:
-            design.ensure(self._server, self._database)
-            self._designed = True
-        path = f"{self._database}/_design/{design_name}/_view/{view}"
-        answer = self._server.request("GET" if body is None else "POST", path, body, query=query)
-        rows: list[Any] = answer.value["rows"]
-        return rows
-
-    def _rows(self, query: Mapping[str, Any]) -> list[Any]:
-        return self._view(design.MAIN, "tokens", query)
 
     def _token(self, doc: Mapping[str, Any]) -> Token:
         token = token_from_document(doc)
@@ -124,7 +97,7 @@ class CouchStore:
             if key is None or key not in there:
                 wanted.append(i)
                 there.add(key)
-        self._note_given([tokens[i].id for i in wanted])
+        self._numbers.note([tokens[i].id for i in wanted])
         answers = bulk.write(self._server, self._database, [writes[i] for i in wanted])
         added: list[Token | None] = [None] * len(tokens)
         for i, written in zip(wanted, answers):
@@ -138,67 +111,10 @@ class CouchStore:
         return set(self.known_push_keys(keys)) if keys else set()
 
     def known_push_keys(self, keys: Collection[str]) -> set[str]:
-        # The index is brought up to date once; what is added later in this push has other keys.
-        query = {"reduce": False, **({"update": "false"} if self._push_keys_read else {})}
-        found = self._view(design.PUSH, "keys", query, {"keys": list(keys)})
-        return {row["key"] for row in found}
+        return self._index.push_keys(keys)
 
     def reserve_numbers(self, prefix: str, count: int) -> int:
-        while True:
-            answer = self._server.request("GET", f"{self._database}/{NUMBERS}", expect=(404,))
-            found: dict[str, Any] = (
-                answer.value if answer.status != 404 else {"_id": NUMBERS, "type": "picas"}
-            )
-            given = dict(found.get("given") or {})
-            last = int(given[prefix]) if prefix in given else self._highest_number(prefix)
-            given[prefix] = last + count
-            # Two equal documents would both win, and two callers get the same numbers.
-            document = {**found, "given": given, "nonce": random.getrandbits(64)}
-            written = bulk.write(self._server, self._database, [bulk.Write(document)])[0]
-            if written.revision is not None and written.quorum:
-                self._given[prefix] = last + count
-                return last + 1
-
-    def _highest_number(self, prefix: str) -> int:
-        highest = -1
-        query: dict[str, Any] = {"limit": ID_PAGE}
-        if prefix:
-            query.update(startkey=json.dumps(prefix), endkey=json.dumps(prefix + "\U0010ffff"))
-        while True:
-            answer = self._server.request("GET", f"{self._database}/_all_docs", query=query)
-            rows = answer.value["rows"]
-            for row in rows:
-                highest = max(highest, number_after(prefix, row["id"]))
-            if len(rows) < ID_PAGE:
-                return highest
-            query.update(startkey=json.dumps(rows[-1]["id"]), skip=1)
-
-    def _note_given(self, ids: Sequence[str]) -> None:
-        """Let the numbers that are given out go on after those of these ids.
-
-        A prefix that nobody has asked numbers of is not in the document; it is searched when somebody does.
-        """
-        if not any(token_id[-1:].isdigit() and not self._is_given(token_id) for token_id in ids):
-            return
-        while True:
-            answer = self._server.request("GET", f"{self._database}/{NUMBERS}", expect=(404,))
-            given = dict(answer.value.get("given") or {}) if answer.status != 404 else {}
-            highest = {
-                prefix: max((number_after(prefix, i) for i in ids if i.startswith(prefix)), default=-1)
-                for prefix in given
-            }
-            raised = {prefix: number for prefix, number in highest.items() if number > given[prefix]}
-            if raised:
-                document = {**answer.value, "given": {**given, **raised}, "nonce": random.getrandbits(64)}
-                written = bulk.write(self._server, self._database, [bulk.Write(document)])[0]
-                if written.revision is None:
-                    continue
-            self._given.update(given, **raised)
-            return
-
-    def _is_given(self, token_id: str) -> bool:
-        prefix = token_id.rstrip("0123456789")
-        return number_after(prefix, token_id) <= self._given.get(prefix, -1)
+        return self._numbers.reserve(prefix, count)
 
     # --- Reading ---
 
@@ -213,65 +129,21 @@ class CouchStore:
     def scan(
         self, states: Collection[State] | None = None, where: Selection | None = None
     ) -> Iterator[Token]:
-        wanted = STATES if states is None else tuple(states)
-        last: tuple[Any, ...] = ()
-        for place, state, doc in merge(*self._streams(wanted), key=lambda item: item[0]):
-            if place <= last:
-                continue  # it moved to another state meanwhile, and has been seen in the one before
+        for doc in self._index.documents(STATES if states is None else states):
             token = self._token(doc)
-            if token.state is state and (where is None or where.matches(token.id, token.body)):
-                last = place
+            if where is None or where.matches(token.id, token.body):
                 yield token
 
-    def _streams(self, states: Sequence[State | None]) -> list[Iterator[tuple[Any, State | None, Any]]]:
-        """For each state, and each priority in it, its rows by age."""
-        groups = self._rows({"group_level": 2})
-        names = {state.value if state else None: state for state in states}
-        found = [(row["key"][0], row["key"][1]) for row in groups if row["key"][0] in names]
-        if len(found) > MANY_PRIORITIES:
-            return [self._stream([name], state) for name, state in names.items()]
-        return [self._stream([name, priority], names[name]) for name, priority in found]
-
-    def _stream(self, start: list[Any], state: State | None) -> Iterator[tuple[Any, State | None, Any]]:
-        for place, doc in self._aged(start):
-            yield place, state, doc
-
-    def _aged(self, start: list[Any], *, newest: bool = False) -> Iterator[tuple[Any, Any]]:
-        """The documents whose rows begin with this, by age, each with its place in that order."""
-        query: dict[str, Any] = {"reduce": False, "include_docs": True, "limit": PAGE, "descending": newest}
-        ends = ([*start, {}], start) if newest else (start, [*start, {}])
-        query.update(startkey=ends[0], endkey=ends[1])
-        while True:
-            rows = self._rows(query)
-            for row in rows:
-                if row.get("doc"):
-                    yield (row["key"][2], row["id"]), row["doc"]
-            if len(rows) < PAGE:
-                return
-            query.update(startkey=rows[-1]["key"], startkey_docid=rows[-1]["id"], skip=1)
-
     def counts(self, where: Selection | None = None) -> dict[State | None, int]:
+        if where is None:
+            return self._index.counts()
         counted: dict[State | None, int] = dict.fromkeys(STATES, 0)
-        if where is not None:
-            for token in self.scan(None, where):
-                counted[token.state] += 1
-            return counted
-        for row in self._rows({"group_level": 1}):
-            name = row["key"][0]
-            counted[State(name) if name else None] += row["value"]
+        for token in self.scan(None, where):
+            counted[token.state] += 1
         return counted
 
     def progress(self, seconds: float) -> Progress:
-        now = self.now()
-        since = {"startkey": now - seconds}
-        rows = self._view(design.MAIN, "finished", since)
-        if not rows:
-            return Progress(now, seconds, 0, None)
-        stats = rows[0]["value"]
-        first = self._view(design.MAIN, "finished", {**since, "reduce": False, "limit": 1})
-        wall = stats["sum"] / stats["count"]
-        span = max(now - first[0]["key"] + wall, 0.001) if first else seconds
-        return Progress(now, min(seconds, span), int(stats["count"]), wall)
+        return self._index.progress(self.now(), seconds)
 
     def read_attachment(self, token_id: str, name: str) -> Iterator[bytes]:
         path = f"{self._database}/{quote(token_id, safe='')}/{quote(name, safe='')}"
@@ -289,7 +161,7 @@ class CouchStore:
             recovered = self._resolve_doubt()
             if recovered:
                 return recovered
-            walk = self._walks.setdefault(where.text if where else "", Walk(self._rows, where))
+            walk = self._walks.setdefault(where.text if where else "", Walk(self._index.rows, where))
             pause = BACK_OFF_SECONDS[0]
             for _ in range(ROUNDS):
                 if order == "priority":
@@ -336,16 +208,10 @@ class CouchStore:
 
     def _by_age(self, limit: int, where: Selection | None, *, newest: bool) -> list[dict[str, Any]]:
         """The oldest or newest free documents, whatever their priority."""
-        groups = self._rows({**FREE, "reduce": True, "group_level": 2})
-        streams = [self._aged(row["key"], newest=newest) for row in groups]
-        found: list[dict[str, Any]] = []
-        for _, doc in merge(*streams, key=lambda item: item[0], reverse=newest):
-            token = token_from_document(doc)
-            if token.state is State.TODO and (where is None or where.matches(token.id, token.body)):
-                found.append(doc)
-                if len(found) == limit:
-                    break
-        return found
+        fitting = (
+            doc for doc in self._index.free(newest=newest) if where is None or where.matches(doc["_id"], doc)
+        )
+        return list(islice(fitting, limit))
 
     # --- Changing ---
 

@@ -1,0 +1,109 @@
+"""The numbers in the ids of pushed tokens, given out by a document in the database, so that no two are equal."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+from picas.errors import PoolUnavailable
+from picas.stores import bulk
+from picas.tokens import number_after
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from picas.stores.bulk import Written
+    from picas.stores.http import Server
+
+NUMBERS = "picas_numbers"
+"""The document that holds the highest number given out for each prefix of ids."""
+
+PAGE = 10_000
+"""Ids read at a time."""
+
+UNCONFIRMED = 20
+"""So many writes in a row that too few nodes of a cluster confirm, and no numbers are given out."""
+
+
+class Numbers:
+    """Who gives out numbers.
+
+    Args:
+        database: the database's name, quoted.
+    """
+
+    def __init__(self, server: Server, database: str) -> None:
+        self._server = server
+        self._database = database
+        self._given: dict[str, int] = {}  # prefix → highest number that is known to be given out
+
+    def reserve(self, prefix: str, count: int) -> int:
+        """The first of ``count`` numbers that nobody else gets; see `picas.stores.base.Store.reserve_numbers`.
+
+        Raises:
+            PoolUnavailable: too few nodes of a cluster are there to be sure of that.
+        """
+        unconfirmed = 0
+        while unconfirmed < UNCONFIRMED:
+            found = self._document()
+            given = found["given"]
+            last = int(given[prefix]) if prefix in given else self._highest(prefix)
+            written = self._write(found, {**given, prefix: last + count})
+            if written.revision is not None and written.quorum:
+                self._given[prefix] = last + count
+                return last + 1
+            unconfirmed += not written.quorum
+        raise PoolUnavailable(
+            f"{self._server.url} gives out no numbers for new tokens: too few nodes of the cluster confirm it",
+            "Push again when more of them are up.",
+        )
+
+    def note(self, ids: Sequence[str]) -> None:
+        """Let the numbers that are given out go on after those of these ids.
+
+        A prefix that nobody has asked numbers of is not in the document; it is searched when somebody does.
+        """
+        if not any(token_id[-1:].isdigit() and not self._is_given(token_id) for token_id in ids):
+            return
+        while True:
+            found = self._document()
+            given = found["given"]
+            highest = {
+                prefix: max((number_after(prefix, i) for i in ids if i.startswith(prefix)), default=-1)
+                for prefix in given
+            }
+            raised = {prefix: number for prefix, number in highest.items() if number > given[prefix]}
+            if not raised or self._write(found, {**given, **raised}).revision is not None:
+                self._given.update(given, **raised)
+                return
+
+    def _is_given(self, token_id: str) -> bool:
+        prefix = token_id.rstrip("0123456789")
+        return number_after(prefix, token_id) <= self._given.get(prefix, -1)
+
+    def _document(self) -> dict[str, Any]:
+        answer = self._server.request("GET", f"{self._database}/{NUMBERS}", expect=(404,))
+        if answer.status == 404:
+            return {"_id": NUMBERS, "type": "picas", "given": {}}
+        return {**answer.value, "given": dict(answer.value.get("given") or {})}
+
+    def _write(self, found: dict[str, Any], given: dict[str, int]) -> Written:
+        # Two equal documents would both win, and two callers get the same numbers.
+        document = {**found, "given": given, "nonce": random.getrandbits(64)}
+        return bulk.write(self._server, self._database, [bulk.Write(document)])[0]
+
+    def _highest(self, prefix: str) -> int:
+        """The highest number after the prefix in any id there is."""
+        highest = -1
+        query: dict[str, Any] = {"limit": PAGE}
+        if prefix:
+            query.update(startkey=json.dumps(prefix), endkey=json.dumps(prefix + "\U0010ffff"))
+        while True:
+            answer = self._server.request("GET", f"{self._database}/_all_docs", query=query)
+            rows = answer.value["rows"]
+            for row in rows:
+                highest = max(highest, number_after(prefix, row["id"]))
+            if len(rows) < PAGE:
+                return highest
+            query.update(startkey=json.dumps(rows[-1]["id"]), skip=1)
