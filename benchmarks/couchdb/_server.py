@@ -1,0 +1,81 @@
+"""The CouchDB that is measured: what ``PICAS_TEST_COUCHDB`` names, else a private one; a database per round."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from typing import TYPE_CHECKING, Any, Union
+
+from tests.couchdb.servers import CouchServer, GivenServer, couchdb_home
+
+from benchmarks._harness import BenchmarkError
+from picas.stores import design
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AnyServer = Union[CouchServer, GivenServer]
+
+VIEW = f"_design/{design.MAIN}/_view/tokens"
+"""The lean view that PiCaS claims by, below a database: rows of [state, −priority, number]."""
+
+
+@contextlib.contextmanager
+def couchdb() -> Iterator[AnyServer]:
+    """A real CouchDB for one benchmark.
+
+    Raises:
+        BenchmarkError: there is none.
+    """
+    given = os.environ.get("PICAS_TEST_COUCHDB")
+    if given:
+        yield GivenServer(given)
+        return
+    if couchdb_home() is None:
+        raise BenchmarkError("there is no Apache CouchDB: install it, or name a server in PICAS_TEST_COUCHDB")
+    # A line of log for each request, which would be the default, is work for none of those compared.
+    with CouchServer({"log": {"level": "warning"}}) as server:
+        yield server
+
+
+class Database:
+    """A database for one round, dropped afterwards."""
+
+    def __init__(self, server: AnyServer) -> None:
+        self.name = "picas_bench_" + secrets.token_hex(6)
+        self.server = server
+        self.url = f"{server.url}/{self.name}"
+
+    def __enter__(self) -> Database:
+        self.ask("PUT", "")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.ask("DELETE", "")
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """One request below the database, with a slash before it unless empty; the JSON of the answer.
+
+        Raises:
+            BenchmarkError: the answer is no success.
+        """
+        status, answer = self.server.ask(method, f"/{self.name}{path}", body)
+        if status >= 300:
+            raise BenchmarkError(f"{method} {path}: {status} {answer}")
+        return answer
+
+    def counts(self) -> dict[str, int]:
+        """How many tokens there are in each state, by PiCaS's own view, brought up to date."""
+        rows = self.ask("GET", f"/{VIEW}?group_level=1")["rows"]
+        return {row["key"][0]: row["value"] for row in rows}
+
+    def expect_done(self, tokens: int) -> None:
+        """Raise `BenchmarkError` unless there are so many tokens and all are done."""
+        if self.counts() != {"done": tokens}:
+            raise BenchmarkError(f"expected {tokens} done, the database has {self.counts()}")
+
+
+def version(server: AnyServer) -> str:
+    """The server's own words."""
+    return str(server.ask("GET", "/")[1]["version"])

@@ -1,0 +1,116 @@
+"""Tokens that do nothing: PiCaS, what the wire allows, and picasclient 1.x, on the same server and tokens."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import picas
+from benchmarks._harness import BenchmarkError, Contender, Report, Verdict, play, scratch
+
+from ._fleet import DRIVERS, fly
+from ._server import VIEW, Database, couchdb, version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ._server import AnyServer
+
+MANY = 32
+
+LOG_BYTES = 375
+"""What each token prints."""
+
+WIRE_SHARE = 0.6
+FASTER_ALONE, FASTER_TOGETHER = 20.0, 10.0
+MOST_CONFLICTS = 5.0
+
+_NOTE = (
+    f"Each token prints {LOG_BYTES} bytes. *The wire* is a bare asyncio script that reads 100 free tokens with "
+    "their documents from its own last key, locks them and finishes them with the log inline, and does nothing "
+    "else; it walks PiCaS's own view of the same database. Pilots are processes; the clock starts when all "
+    "of them are up and stops when the last token is finished in the database."
+)
+
+
+class Tally:
+    """The claims of one fleet size, over all rounds."""
+
+    def __init__(self) -> None:
+        self.tried = self.lost = 0
+
+    def add(self, answers: list[dict[str, Any]]) -> None:
+        """Take in what the pilots of one round counted."""
+        self.tried += sum(answer["tried"] for answer in answers)
+        self.lost += sum(answer["lost"] for answer in answers)
+
+    @property
+    def percent_lost(self) -> float:
+        """How many of a hundred claims somebody else was faster with."""
+        return 100 * self.lost / self.tried if self.tried else float("nan")
+
+
+def run(*, quick: bool = False, rows: str = "") -> Report:
+    """Measure and report; of the rows only those whose name contains `rows`."""
+    tokens, rounds = (2_000, 1) if quick else (20_000, 3)
+    tallies = {1: Tally(), MANY: Tally()}
+    with couchdb() as server:
+        contenders = []
+        for pilots in (1, MANY):
+            fleet = f"{pilots} pilot{'s' * (pilots > 1)}"
+            contenders += [
+                Contender(
+                    f"the wire, {pilots} client{'s' * (pilots > 1)}", partial(wire, server, tokens, pilots)
+                ),
+                Contender(f"PiCaS, {fleet}", partial(ours, server, tokens, pilots, tallies[pilots])),
+            ]
+        samples = play([c for c in contenders if rows in c.name], rounds)
+        report = Report("couchdb-noop", "No-op tokens in a CouchDB pool: PiCaS, the wire, picasclient 1.x")
+        report.versions["CouchDB"] = version(server)
+    report.notes = [_NOTE, f"{rounds} rounds of {tokens:,} tokens, each row in turn."]
+    report.table(["", "tokens/s", "lowest to highest"], [sample.cells() for sample in samples.values()])
+    for pilots, tally in tallies.items():
+        wire_name = f"the wire, {pilots} client{'s' * (pilots > 1)}"
+        our_name = f"PiCaS, {pilots} pilot{'s' * (pilots > 1)}"
+        if wire_name in samples and our_name in samples:
+            share = samples[our_name].median / samples[wire_name].median
+            report.verdicts.append(Verdict(f"{our_name} ÷ the wire", share, WIRE_SHARE))
+        if our_name in samples:
+            what = f"{our_name}: claims that were too late"
+            report.verdicts.append(
+                Verdict(what, tally.percent_lost, MOST_CONFLICTS, at_least=False, unit=" %")
+            )
+    return report
+
+
+@contextlib.contextmanager
+def filled(server: AnyServer, tokens: int) -> Iterator[Database]:
+    """A database with so many tokens, its views built."""
+    with Database(server) as database:
+        with picas.open_pool(database.url) as pool:
+            pool.push(["x"] * tokens)
+        if database.counts() != {"todo": tokens}:
+            raise BenchmarkError(f"{tokens} tokens were pushed, and the database has {database.counts()}")
+        yield database
+
+
+def wire(server: AnyServer, tokens: int, clients: int) -> float:
+    """Tokens per second of the bare script."""
+    command = [sys.executable, DRIVERS / "wire.py"]
+    with filled(server, tokens) as database, scratch() as folder:
+        start, answers = fly([[*command, database.url, VIEW, clients, tokens, LOG_BYTES]], folder)
+        database.expect_done(tokens)
+    return tokens / (answers[0]["last"] - start)
+
+
+def ours(server: AnyServer, tokens: int, pilots: int, tally: Tally) -> float:
+    """Tokens per second of so many pilots, together."""
+    command = [sys.executable, DRIVERS / "ours.py"]
+    with filled(server, tokens) as database, scratch() as folder:
+        fleet = [[*command, database.url, LOG_BYTES, folder / f"spool-{i}"] for i in range(pilots)]
+        start, answers = fly(fleet, folder)
+        database.expect_done(tokens)
+    tally.add(answers)
+    return tokens / (max(answer["last"] for answer in answers) - start)
