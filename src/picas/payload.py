@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 CHUNK_BYTES = 1 << 20
@@ -24,12 +24,25 @@ class Stretch:
 
 
 @dataclass(frozen=True)
+class Stream:
+    """``length`` bytes from elsewhere, such as another pool.
+
+    Attributes:
+        read: begins to read them, in pieces; whoever reads twice calls it twice. It raises an error where
+            they turn out not to be ``length`` bytes.
+    """
+
+    length: int
+    read: Callable[[], Iterator[bytes]]
+
+
+@dataclass(frozen=True)
 class Payload:
     """A file to be attached: its name, its content type and where its bytes are."""
 
     name: str
     content_type: str
-    parts: tuple[bytes | Stretch, ...]
+    parts: tuple[bytes | Stretch | Stream, ...]
 
     @property
     def length(self) -> int:
@@ -37,7 +50,7 @@ class Payload:
         return sum(len(part) if isinstance(part, bytes) else part.length for part in self.parts)
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes in pieces of at most `CHUNK_BYTES`.
+        """The bytes in pieces of at most `CHUNK_BYTES`, those of a stream as they come.
 
         Raises:
             OSError: a file cannot be read.
@@ -46,12 +59,14 @@ class Payload:
             if isinstance(part, bytes):
                 for start in range(0, len(part), CHUNK_BYTES):
                     yield part[start : start + CHUNK_BYTES]
+            elif isinstance(part, Stream):
+                yield from part.read()
             else:
                 yield from _read(part)
 
     def as_it_is_now(self) -> Payload:
         """The same with the lengths that the files have now, where they have become shorter."""
-        parts: list[bytes | Stretch] = []
+        parts: list[bytes | Stretch | Stream] = []
         for part in self.parts:
             if isinstance(part, Stretch):
                 left = max(0, min(part.length, os.stat(part.path).st_size - part.offset))

@@ -75,8 +75,13 @@ class Store(Protocol):
     def now(self) -> float:
         """The time by the store's clock."""
 
-    def insert(self, tokens: Sequence[Token]) -> list[Token | None]:
+    def insert(
+        self, tokens: Sequence[Token], files: Mapping[str, Sequence[Payload]] | None = None
+    ) -> list[Token | None]:
         """Add new tokens, all in one step; None for each whose id or push key is there already.
+
+        Args:
+            files: what is attached to a token from its beginning, by the token's id.
 
         Raises:
             TokenTooLarge: a document is over the limit; then none of them is added.
@@ -128,6 +133,9 @@ class Store(Protocol):
 
     def progress(self, seconds: float) -> Progress:
         """What was finished in the last ``seconds`` at most."""
+
+    def other_documents(self) -> int:
+        """How many documents other programs keep here that are no tokens."""
 
     def read_attachment(self, token_id: str, name: str) -> Iterator[bytes]:
         """An attachment's bytes, piece by piece.

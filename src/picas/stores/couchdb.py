@@ -8,6 +8,7 @@ revision and would both win.
 
 from __future__ import annotations
 
+import json
 import random
 import tempfile
 import threading
@@ -27,7 +28,7 @@ from picas.stores.walk import Walk
 from picas.tokens import State, Token, token_from_document
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from picas.selection import Selection
     from picas.stores.base import Change, Progress
@@ -88,8 +89,11 @@ class CouchStore:
 
     # --- Adding ---
 
-    def insert(self, tokens: Sequence[Token]) -> list[Token | None]:
-        writes = [bulk.Write(bulk.document(token)) for token in tokens]
+    def insert(
+        self, tokens: Sequence[Token], files: Mapping[str, Sequence[Payload]] | None = None
+    ) -> list[Token | None]:
+        files = files or {}
+        writes = [bulk.Write(bulk.document(token), (), _by_name(files.get(token.id, ()))) for token in tokens]
         there = self._taken_push_keys(tokens)
         wanted = []
         for i, token in enumerate(tokens):
@@ -102,7 +106,8 @@ class CouchStore:
         added: list[Token | None] = [None] * len(tokens)
         for i, written in zip(wanted, answers):
             if written.revision is not None:
-                self._attached.remember(tokens[i].id, written.revision, ())
+                names = [payload.name for payload in writes[i].payloads]
+                self._attached.remember(tokens[i].id, written.revision, names)
                 added[i] = Token(tokens[i].id, tokens[i].body, written.revision)
         return added
 
@@ -144,6 +149,13 @@ class CouchStore:
 
     def progress(self, seconds: float) -> Progress:
         return self._index.progress(self.now(), seconds)
+
+    def other_documents(self) -> int:
+        documents = self._server.request("GET", self._database).value["doc_count"]
+        designs = {"startkey": json.dumps("_design/"), "endkey": json.dumps("_design0")}
+        answer = self._server.request("GET", f"{self._database}/_all_docs", query=designs)
+        ours = len(answer.value["rows"]) + self._numbers.is_there()
+        return max(0, int(documents) - ours - sum(self.counts().values()))
 
     def read_attachment(self, token_id: str, name: str) -> Iterator[bytes]:
         path = f"{self._database}/{quote(token_id, safe='')}/{quote(name, safe='')}"
@@ -258,6 +270,11 @@ class CouchStore:
         writes = [bulk.Write({"_id": token.id, "_rev": token.rev, "_deleted": True}) for token in tokens]
         answers = bulk.write(self._server, self._database, writes)
         return [written.revision is not None for written in answers]
+
+
+def _by_name(payloads: Iterable[Payload]) -> tuple[Payload, ...]:
+    """What is to be attached; of two of one name the last counts."""
+    return tuple({payload.name: payload for payload in payloads}.values())
 
 
 class _Attached:

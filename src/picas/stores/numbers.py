@@ -78,6 +78,10 @@ class Numbers:
                 self._given.update(given, **raised)
                 return
 
+    def is_there(self) -> bool:
+        """Whether there is the document that this is about."""
+        return "_rev" in self._document()
+
     def _is_given(self, token_id: str) -> bool:
         prefix = token_id.rstrip("0123456789")
         return number_after(prefix, token_id) <= self._given.get(prefix, -1)

@@ -17,7 +17,7 @@ import time
 from contextlib import contextmanager
 from heapq import merge
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from picas import jsontext
 from picas.errors import InvalidInput, PoolRefused, PoolUnavailable, TokenNotFound, TokenTooLarge
@@ -27,7 +27,7 @@ from picas.stores.sqlite_file import open_file, translated_errors
 from picas.tokens import AttachmentInfo, State, Token, ended_at, number_after, priority_of, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from picas.payload import Payload
@@ -64,6 +64,14 @@ _ORDER_BY = {"priority": "priority DESC, seq", "oldest": "seq", "newest": "seq D
 _BRACKET_OR_STRING = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"')
 
 _abandoned: list[sqlite3.Connection] = []  # a parent's connections: closing them in the child is not safe
+
+
+class _Brought(NamedTuple):
+    """A file to be attached: a small one's bytes, or the row under which a large one has been written."""
+
+    payload: Payload
+    staged: int | None
+    data: bytes
 
 
 class SqliteStore:
@@ -133,8 +141,15 @@ class SqliteStore:
 
     # --- Adding ---
 
-    def insert(self, tokens: Sequence[Token]) -> list[Token | None]:
+    def insert(
+        self, tokens: Sequence[Token], files: Mapping[str, Sequence[Payload]] | None = None
+    ) -> list[Token | None]:
         rows = [_columns(token) for token in tokens]
+        brought = {
+            i: self._bring(token.id, files[token.id])
+            for i, token in enumerate(tokens)
+            if files and files.get(token.id)
+        }
         with self._write() as db:
             if len(tokens) >= MANY:
                 db.execute(f"PRAGMA cache_size = -{FILLING_CACHE_KIB}")
@@ -156,6 +171,10 @@ class SqliteStore:
             except sqlite3.IntegrityError:  # some are there already: find out which
                 db.execute("ROLLBACK TO fast")
                 added = [db.execute(f"INSERT OR IGNORE {sql}", row).rowcount == 1 for row in values]
+            for i, attached in brought.items():
+                if added[i]:
+                    self._attach(db, first + i, attached)
+            self._unstage(db, brought.values())
         return [
             Token(token.id, token.body, _rev(first + i, 1)) if ok else None
             for i, (token, ok) in enumerate(zip(tokens, added))
@@ -294,6 +313,9 @@ class SqliteStore:
             seconds = min(seconds, max(now - first + (wall or 0.0), SHORTEST_SECONDS))
         return Progress(now, seconds, finished, wall)
 
+    def other_documents(self) -> int:
+        return 0  # a pool's file holds nothing else
+
     def read_attachment(self, token_id: str, name: str) -> Iterator[bytes]:
         with self._connection() as db:
             row = db.execute(
@@ -354,22 +376,10 @@ class SqliteStore:
 
     def replace(self, changes: Sequence[Change]) -> list[Token | None]:
         rows = [_columns(change.token) for change in changes]
-        payloads = [_by_name(change) for change in changes]
-        inline = {
-            (i, name): payload.read()
-            for i, named in enumerate(payloads)
-            for name, payload in named.items()
-            if payload.length <= INLINE_BYTES
-        }
-        staged = {
-            (i, name): self._stage(payload)
-            for i, named in enumerate(payloads)
-            for name, payload in named.items()
-            if payload.length > INLINE_BYTES
-        }
+        brought = [self._bring(change.token.id, change.attach, change.rename.values()) for change in changes]
         written: list[Token | None] = []
         with self._write() as db:
-            for i, (change, row) in enumerate(zip(changes, rows)):
+            for change, row, attached in zip(changes, rows, brought):
                 token = change.token
                 seq, rev = _parse_rev(token)
                 updated = db.execute(
@@ -381,11 +391,9 @@ class SqliteStore:
                     written.append(None)
                     continue
                 self._rename(db, seq, change)
-                for name, payload in payloads[i].items():
-                    key = (i, name)
-                    self._attach(db, seq, payload, staged.pop(key, None), inline.get(key, b""))
+                self._attach(db, seq, attached)
                 written.append(Token(token.id, token.body, _rev(seq, rev + 1)))
-            self._unstage(db, staged.values())
+            self._unstage(db, brought)
         return written
 
     def _rename(self, db: sqlite3.Connection, seq: int, change: Change) -> None:
@@ -394,19 +402,37 @@ class SqliteStore:
                 "UPDATE OR REPLACE attachment SET name = ? WHERE token = ? AND name = ?", (new, seq, old)
             )
 
-    def _attach(
-        self, db: sqlite3.Connection, seq: int, payload: Payload, staged: int | None, data: bytes
-    ) -> None:
-        db.execute("DELETE FROM attachment WHERE token = ? AND name = ?", (seq, payload.name))
-        if staged is not None:
-            db.execute("UPDATE attachment SET token = ? WHERE id = ?", (seq, staged))
-            return
-        cursor = db.execute(
-            "INSERT INTO attachment (token, name, content_type, length, digest, begun) VALUES (?, ?, ?, ?, ?, ?)",
-            (seq, payload.name, payload.content_type, len(data), _digest(hashlib.sha256(data)), self.now()),
-        )
-        if data:
-            db.execute("INSERT INTO piece VALUES (?, 0, ?)", (cursor.lastrowid, data))
+    def _bring(self, token_id: str, payloads: Iterable[Payload], names: Iterable[str] = ()) -> list[_Brought]:
+        """What is to be attached, ready for the transaction; of two of one name the last counts.
+
+        Args:
+            names: others that attachments will have.
+
+        Raises:
+            InvalidInput: a name cannot be one.
+        """
+        by_name = {payload.name: payload for payload in payloads}
+        _check_names(token_id, (*by_name, *names))
+        return [
+            _Brought(payload, None, payload.read())
+            if payload.length <= INLINE_BYTES
+            else _Brought(payload, self._stage(payload), b"")
+            for payload in by_name.values()
+        ]
+
+    def _attach(self, db: sqlite3.Connection, seq: int, brought: Iterable[_Brought]) -> None:
+        for payload, staged, data in brought:
+            db.execute("DELETE FROM attachment WHERE token = ? AND name = ?", (seq, payload.name))
+            if staged is not None:
+                db.execute("UPDATE attachment SET token = ? WHERE id = ?", (seq, staged))
+                continue
+            digest = _digest(hashlib.sha256(data))
+            cursor = db.execute(
+                "INSERT INTO attachment (token, name, content_type, length, digest, begun) VALUES (?, ?, ?, ?, ?, ?)",
+                (seq, payload.name, payload.content_type, len(data), digest, self.now()),
+            )
+            if data:
+                db.execute("INSERT INTO piece VALUES (?, 0, ?)", (cursor.lastrowid, data))
 
     def _stage(self, payload: Payload) -> int:
         """Write a large attachment under no token yet; its row id."""
@@ -439,8 +465,10 @@ class SqliteStore:
             )
         return row
 
-    def _unstage(self, db: sqlite3.Connection, rows: Iterable[int]) -> None:
-        db.executemany("DELETE FROM attachment WHERE id = ?", [(row,) for row in rows])
+    def _unstage(self, db: sqlite3.Connection, brought: Iterable[Iterable[_Brought]]) -> None:
+        """Remove what was written before the transaction for tokens that then did not take it."""
+        rows = [(each.staged,) for attached in brought for each in attached if each.staged is not None]
+        db.executemany("DELETE FROM attachment WHERE id = ? AND token IS NULL", rows)
 
     def delete(self, tokens: Sequence[Token]) -> list[bool]:
         gone = []
@@ -492,14 +520,12 @@ def _nesting(doc: str) -> int:
     return deepest
 
 
-def _by_name(change: Change) -> dict[str, Payload]:
-    """What is to be attached; of two of one name the last counts."""
-    for name in (*(payload.name for payload in change.attach), *change.rename.values()):
+def _check_names(token_id: str, names: Iterable[str]) -> None:
+    for name in names:
         if not _is_text(name):
             raise InvalidInput(
-                f"token {change.token.id}: {name!r} cannot be the name of an attachment: it is no Unicode text"
+                f"token {token_id}: {name!r} cannot be the name of an attachment: it is no Unicode text"
             )
-    return {payload.name: payload for payload in change.attach}
 
 
 def _is_text(name: str) -> bool:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from picas.errors import InvalidInput, PoolError, TokenNotFound
-from picas.payload import CHUNK_BYTES, Payload, Stretch, capped_log, file_payload
+from picas.payload import CHUNK_BYTES, Payload, Stream, Stretch, capped_log, file_payload
 from picas.testing.base import (
     StoreFixtures,
     add,
@@ -23,6 +23,7 @@ from picas.testing.base import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from picas.stores.base import Store
@@ -177,6 +178,37 @@ class AttachmentRules(StoreFixtures):
         token = write(store, add(store, fresh("a"))[0], blob("log", b"x"))
         write(store, token, rename={"log": "log"})
         assert read(store, "a", "log") == b"x"
+
+    def test_a_new_token_comes_with_its_files(self, store: Store) -> None:
+        big = random.Random(3).randbytes(LARGE)
+        stream = Payload("big", "image/png", (Stream(LARGE, lambda: iter([big[:7], big[7:]])),))
+        files = {"b": [blob("log", b"old"), blob("log", b"new"), stream], "c": [blob("empty", b"")]}
+        added = store.insert([fresh("a"), fresh("b"), fresh("c")], files)
+        assert [token and token.id for token in added] == ["a", "b", "c"]
+        found = {token.id: sorted(token.attachments) for token in store.scan()}
+        assert found == {"a": [], "b": ["big", "log"], "c": ["empty"]}
+        assert [read(store, "b", "log"), read(store, "b", "big")] == [b"new", big]
+        assert added[1] is not None
+        write(store, added[1], blob("later", b"x"))
+        assert sorted(get(store, "b").attachments) == ["big", "later", "log"]
+
+    def test_a_token_that_is_there_keeps_its_own_files(self, store: Store) -> None:
+        write(store, add(store, fresh("a", picas={"push": "line-1"}))[0], blob("log", b"first"))
+        files = {name: [blob("log", b"second"), blob("big", bytes(300_000))] for name in "abc"}
+        added = store.insert([fresh("a"), fresh("b", picas={"push": "line-1"}), fresh("c")], files)
+        assert [token and token.id for token in added] == [None, None, "c"]
+        assert sorted(get(store, "a").attachments) == ["log"]
+        assert [read(store, name, "log") for name in "ac"] == [b"first", b"second"]
+
+    def test_a_token_whose_files_cannot_be_read_is_not_added(self, store: Store) -> None:
+        def broken() -> Iterator[bytes]:
+            yield bytes(LARGE - 1)
+            raise PoolError("the rest is gone")
+
+        with refused(PoolError):
+            store.insert([fresh("a")], {"a": [Payload("big", "image/png", (Stream(LARGE, broken),))]})
+        assert store.fetch(["a"]) == [None]
+        add(store, fresh("a"))
 
     def test_each_token_has_its_own_files(self, store: Store) -> None:
         for token in add(store, fresh("a"), fresh("b")):

@@ -151,6 +151,14 @@ class LookingRules(StoreFixtures):
         found = store.counts(Selection.parse("cores == 1"))
         assert found == {State.TODO: 3, State.LOCKED: 2, State.DONE: 0, State.ERROR: 0, None: 0}
 
+    def test_what_the_store_needs_for_itself_is_no_document_of_others(self, store: Store) -> None:
+        assert store.other_documents() == 0
+        store.reserve_numbers("token_", 5)
+        store.known_push_keys(["a key"])
+        add_many(store, 3)
+        assert store.counts()[State.TODO] == 3
+        assert store.other_documents() == 0
+
     def test_broken_documents_are_kept_counted_and_shown_by_the_rules_of_the_states(
         self, store: Store
     ) -> None:
