@@ -10,6 +10,7 @@
     │   ├── PoolRefused         will not pass by itself (wrong file, no rights): stop and tell
     │   ├── TokenNotFound       no token of that id
     │   ├── TokenExists         a token of that id is there already
+    │   ├── TokenRefused        the pool does not take this document, whatever becomes of others
     │   └── TokenTooLarge       the document is over what the store can keep whole
     ├── InfrastructureError     the work could not even be started (no such command, no scratch directory)
     └── MissingExtra            an optional dependency is not installed; the message names the pip command
@@ -19,6 +20,11 @@ and nothing else. The message says what happened; ``advice`` says what to do abo
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class PicasError(Exception):
@@ -70,7 +76,15 @@ class PoolError(PicasError):
 
 
 class PoolUnavailable(PoolError):
-    """The pool did not answer or did not take a write, but may do so later."""
+    """The pool did not answer or did not take a write, but may do so later.
+
+    Args:
+        after: for how many seconds it asks to be left alone.
+    """
+
+    def __init__(self, message: str, advice: str = "", *, after: float = 0.0) -> None:
+        super().__init__(message, advice)
+        self.after = after
 
 
 class PoolRefused(PoolError):
@@ -83,6 +97,19 @@ class TokenNotFound(PoolError):
 
 class TokenExists(PoolError):
     """There is a token of that id in the pool already."""
+
+
+class TokenRefused(PoolError):
+    """The pool does not take a document: its own rules forbid it, or it cannot be written.
+
+    Args:
+        answers: what the write would have returned without this: the tokens as they were written, None for
+            those that changed since and those that are refused. Empty where nothing was written.
+    """
+
+    def __init__(self, message: str, advice: str = "", answers: Sequence[Any] = ()) -> None:
+        super().__init__(message, advice)
+        self.answers = answers
 
 
 class TokenTooLarge(PoolError):
