@@ -9,6 +9,7 @@ import socket
 import time
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
@@ -48,6 +49,9 @@ PATIENCE_SECONDS = 10.0
 
 LONGEST_WAIT = 3600.0
 """Seconds of one wait at the most; what waits for longer is looked at in between."""
+
+UNFIT_LOOKED_AT = 5000
+"""Tokens left in the pool of which a pilot that ends looks whether they need more cores than it has."""
 
 SWEEP_SECONDS = 0.5
 """How long after the last end of an attempt strays are looked for once more: one may just have been forking."""
@@ -449,7 +453,9 @@ class Pilot:
         too_big = Selection.parse(f"cores > {self.workers}")
         where = too_big & self.where if self.where is not None else too_big
         try:
-            return self.pool.counts(where)[State.TODO]
+            # Not of all there are: a shared pool may hold a million that are meant for others.
+            left = islice(self.pool.tokens(State.TODO), UNFIT_LOOKED_AT)
+            return sum(where.matches(token.id, token.body) for token in left)
         except PoolUnavailable:  # for the summary only; nothing hangs on it
             return 0
 

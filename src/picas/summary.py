@@ -37,7 +37,7 @@ class Summary:
         reason: why it ended: ``empty``, ``max-tasks``, ``max-time``, ``stopped`` or ``signal``.
         signal: the signal's number, if that was the reason.
         unsent: results that wait in the spool, see `picas.spool`.
-        unfit: tokens left in todo because they need more cores than this pilot has workers.
+        unfit: of the oldest tokens left in todo, those that need more cores than this pilot has workers.
     """
 
     done: int = 0
