@@ -43,6 +43,7 @@ test: env deps lint docs lock-check wheel pytest
 deps:
 	scripts/system-deps.sh
 	scripts/pouchdb.sh
+	scripts/classic.sh
 
 lint: env
 	$(BIN)/ruff check

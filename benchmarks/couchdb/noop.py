@@ -7,8 +7,10 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from tests.couchdb import classic as one_x
+
 import picas
-from benchmarks._harness import BenchmarkError, Contender, Report, Verdict, play, scratch
+from benchmarks._harness import BenchmarkError, Contender, Report, Sample, Verdict, play, say, scratch
 
 from ._fleet import DRIVERS, fly
 from ._server import VIEW, Database, couchdb, version
@@ -24,8 +26,8 @@ LOG_BYTES = 375
 """What each token prints."""
 
 WIRE_SHARE = 0.6
-FASTER_ALONE, FASTER_TOGETHER = 20.0, 10.0
-MOST_CONFLICTS = 5.0
+FASTER = {1: 20.0, MANY: 10.0}
+MOST_LOST = 5.0
 
 _NOTE = (
     f"Each token prints {LOG_BYTES} bytes. *The wire* is a bare asyncio script that reads 100 free tokens with "
@@ -54,34 +56,41 @@ class Tally:
 
 def run(*, quick: bool = False, rows: str = "") -> Report:
     """Measure and report; of the rows only those whose name contains `rows`."""
-    tokens, rounds = (2_000, 1) if quick else (20_000, 3)
+    tokens, rounds, seconds = (2_000, 1, 5) if quick else (20_000, 3, 30)
+    missing = "" if one_x.python() else "not installed (scripts/classic.sh)"
     tallies = {1: Tally(), MANY: Tally()}
     with couchdb() as server:
         contenders = []
-        for pilots in (1, MANY):
-            fleet = f"{pilots} pilot{'s' * (pilots > 1)}"
+        for fleet, tally in tallies.items():
             contenders += [
-                Contender(
-                    f"the wire, {pilots} client{'s' * (pilots > 1)}", partial(wire, server, tokens, pilots)
-                ),
-                Contender(f"PiCaS, {fleet}", partial(ours, server, tokens, pilots, tallies[pilots])),
+                Contender(f"the wire, {fleet}", partial(wire, server, tokens, fleet)),
+                Contender(f"PiCaS, {fleet}", partial(ours, server, tokens, fleet, tally)),
+                Contender(f"1.x, {fleet}", partial(classic, server, tokens, fleet, seconds), missing),
             ]
         samples = play([c for c in contenders if rows in c.name], rounds)
         report = Report("couchdb-noop", "No-op tokens in a CouchDB pool: PiCaS, the wire, picasclient 1.x")
         report.versions["CouchDB"] = version(server)
-    report.notes = [_NOTE, f"{rounds} rounds of {tokens:,} tokens, each row in turn."]
-    report.table(["", "tokens/s", "lowest to highest"], [sample.cells() for sample in samples.values()])
-    for pilots, tally in tallies.items():
-        wire_name = f"the wire, {pilots} client{'s' * (pilots > 1)}"
-        our_name = f"PiCaS, {pilots} pilot{'s' * (pilots > 1)}"
-        if wire_name in samples and our_name in samples:
-            share = samples[our_name].median / samples[wire_name].median
-            report.verdicts.append(Verdict(f"{our_name} ÷ the wire", share, WIRE_SHARE))
-        if our_name in samples:
-            what = f"{our_name}: claims that were too late"
-            report.verdicts.append(
-                Verdict(what, tally.percent_lost, MOST_CONFLICTS, at_least=False, unit=" %")
-            )
+    report.notes = [
+        _NOTE,
+        f"{rounds} rounds of {tokens:,} tokens, each row in turn; 1.x for {seconds} s of them.",
+    ]
+    report.table(["pilots", "tokens/s", "lowest to highest"], [sample.cells() for sample in samples.values()])
+    nothing = Sample("", ())
+    for fleet, tally in tallies.items():
+        ours_, wire_, classic_ = (
+            samples.get(f"{who}, {fleet}", nothing).median for who in ("PiCaS", "the wire", "1.x")
+        )
+        report.verdicts += [
+            Verdict(f"{fleet}: PiCaS ÷ the wire", ours_ / wire_, WIRE_SHARE),
+            Verdict(f"{fleet}: PiCaS ÷ 1.x", ours_ / classic_, FASTER[fleet]),
+            Verdict(
+                f"{fleet}: claims that were too late",
+                tally.percent_lost,
+                MOST_LOST,
+                at_least=False,
+                unit=" %",
+            ),
+        ]
     return report
 
 
@@ -114,3 +123,20 @@ def ours(server: AnyServer, tokens: int, pilots: int, tally: Tally) -> float:
         database.expect_done(tokens)
     tally.add(answers)
     return tokens / (max(answer["last"] for answer in answers) - start)
+
+
+def classic(server: AnyServer, tokens: int, pilots: int, seconds: int) -> float:
+    """Tokens per second of so many pilots of 1.x in their first seconds; their pool has no views of ours."""
+    command = [one_x.python(), one_x.PILOT]
+    with Database(server) as database, scratch() as folder:
+        database.ask("PUT", "/_design/Monitor", one_x.monitor())
+        for first in range(0, tokens, 1000):
+            docs = [one_x.token(n, input="x") for n in range(first, min(first + 1000, tokens))]
+            database.ask("POST", "/_bulk_docs", {"docs": docs})
+        database.ask("GET", "/_design/Monitor/_view/todo?limit=1")
+        start, answers = fly([[*command, database.url, LOG_BYTES, seconds]] * pilots, folder)
+        for answer in answers:
+            if answer["died"]:
+                say(f"  a pilot of 1.x died: {answer['died'][:200]}")
+        done = database.ask("GET", "/_design/Monitor/_view/done?limit=0")["total_rows"]
+    return float(done / (max(answer["last"] for answer in answers) - start))
