@@ -127,7 +127,7 @@ def ours(server: AnyServer, tokens: int, pilots: int, tally: Tally) -> float:
 
 def classic(server: AnyServer, tokens: int, pilots: int, seconds: int) -> float:
     """Tokens per second of so many pilots of 1.x in their first seconds; their pool has no views of ours."""
-    command = [one_x.python(), one_x.PILOT]
+    command = [one_x.python(), "-I", one_x.PILOT]
     with Database(server) as database, scratch() as folder:
         database.ask("PUT", "/_design/Monitor", one_x.monitor())
         for first in range(0, tokens, 1000):
