@@ -4,6 +4,9 @@ The file is ``config.toml`` in the user's configuration directory (`config_path`
 
     pool = "sqlite:////data/picas.db"
 
+    [couchdb]           # how the server of the pool is reached, and as whom
+    username = "me"
+
     [run]               # defaults of options of `picas run`, by the option's name
     workers = 4
     task-timeout = "2h"
@@ -15,13 +18,15 @@ import os
 import re
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
+from urllib.parse import urlsplit
 
+from picas.credentials import Source, check_private, split_login, without_login
 from picas.errors import ConfigError, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 DEFAULT_POOL = "sqlite:///picas.db"
 
@@ -30,6 +35,9 @@ POOL_VARIABLE = "PICAS_POOL"
 
 ORDERS = ("priority", "oldest", "newest")
 """In which order todo tokens are claimed: highest priority first and the oldest among equals, or by age alone."""
+
+AUTHENTICATIONS = ("basic", "session", "jwt")
+"""How a server is told who asks: a password each time, a cookie got with it, or a token in its place."""
 
 POOL_FORMS = "A pool is sqlite:///relative.db, sqlite:////absolute/path.db, or http(s)://host:port/database."
 
@@ -43,35 +51,70 @@ _SIZE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]?i?)b?", re.IGNORECASE | re.
 
 
 @dataclass(frozen=True)
+class Access:
+    """How a server is reached, and as whom.
+
+    Attributes:
+        sources: the places that may have the login, the first one first; `picas.credentials.find` chooses.
+        auth: one of `AUTHENTICATIONS`.
+        ca: a file, or a folder with hashed names, of the certificate authorities to trust; None for the
+            system's.
+        client_cert: a file with the certificate to show, and its key unless `client_key` has it.
+        insecure: whether any certificate of the server will do.
+    """
+
+    sources: tuple[Source, ...] = ()
+    auth: str = "basic"
+    ca: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    insecure: bool = False
+
+
+@dataclass(frozen=True)
 class Settings:
     """What holds for this invocation.
 
     Attributes:
-        pool: the pool's URL.
+        pool: the pool's URL, without credentials.
         run: defaults of options of `picas run`, under the option's name with ``_`` for ``-``.
+        access: how its server is reached, if it has one.
     """
 
     pool: str = DEFAULT_POOL
     run: Mapping[str, Any] = field(default_factory=dict)
+    access: Access = field(default_factory=Access)
 
 
 def load(
-    pool: str | None = None, environ: Mapping[str, str] = os.environ, path: Path | None = None
+    pool: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+    path: Path | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> Settings:
     """The settings: what is given here goes before the environment, that before the configuration file.
 
     Args:
         pool: the pool's URL as an option gave it; None if it did not.
         path: the configuration file; the user's own by default. It need not exist.
+        given: settings of ``[couchdb]`` that options or arguments gave, by their name in the file; None for
+            those that they did not.
 
     Raises:
         ConfigError: one of them cannot be used; the message names it.
     """
     file = config_path() if path is None else path
     table = _read(file)
-    given = ((pool, "--pool"), (environ.get(POOL_VARIABLE), POOL_VARIABLE), (table.get("pool"), str(file)))
-    url, source = next(((value, name) for value, name in given if value), (DEFAULT_POOL, "default"))
-    return Settings(check_url(url, source), table.get("run", {}))
+    pools = ((pool, "--pool"), (environ.get(POOL_VARIABLE), POOL_VARIABLE), (table.get("pool"), str(file)))
+    url, source = next(((value, name) for value, name in pools if value), (DEFAULT_POOL, "default"))
+    url, username, password = split_login(check_url(url, source))
+    access = _access(
+        (Source("the URL", username, password),),
+        {name: value for name, value in (given or {}).items() if value is not None},
+        _from_environment(environ),
+        (str(file), table.get("couchdb", {}) if _is_meant_for(url, table) else {}),
+    )
+    return Settings(url, table.get("run", {}), access)
 
 
 def config_path() -> Path:
@@ -89,12 +132,13 @@ def check_url(url: str, source: str) -> str:
     """
     if "://" in url:
         return url
-    if "." in url or "/" in url:
+    shown = without_login(url)
+    if "@" not in url and ("." in url or "/" in url):
         path = url.removeprefix("./")
         raise ConfigError(
-            f"{source}: '{url}' is not the address of a pool", f"For a file write: sqlite:///{path}"
+            f"{source}: '{shown}' is not the address of a pool", f"For a file write: sqlite:///{path}"
         )
-    raise ConfigError(f"{source}: '{url}' is not the address of a pool", POOL_FORMS)
+    raise ConfigError(f"{source}: '{shown}' is not the address of a pool", POOL_FORMS)
 
 
 def parse_duration(text: str) -> float:
@@ -128,6 +172,53 @@ def parse_size(text: str) -> int:
     return int(float(found[1]) * _BYTES[found[2].lower()])
 
 
+# --- How a server is reached -------------------------------------------------------------------------
+
+
+def _access(
+    sources: tuple[Source, ...],
+    given: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    of_file: tuple[str, Mapping[str, Any]],
+) -> Access:
+    """One of three tables of settings, the first of which goes before the others."""
+    file, table = of_file
+    named = (("the call", given), ("the environment", environment), (file, table))
+    logins = [Source(name, each.get("username"), each.get("password")) for name, each in named]
+    joined = {**table, **environment, **given}
+    options = {name.replace("-", "_"): joined[name] for name in _COUCHDB if name in joined}
+    for name in ("username", "password"):
+        options.pop(name, None)
+    known = tuple(login for login in (*sources, *logins) if login.username or login.password)
+    return Access(known, **options)
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Settings of ``[couchdb]`` by variables: PICAS_USERNAME, PICAS_PASSWORD, PICAS_CA and so on."""
+    found: dict[str, Any] = {}
+    for name, (kind, fits) in _COUCHDB.items():
+        variable = "PICAS_" + name.replace("-", "_").upper()
+        text = environ.get(variable)
+        if not text:
+            continue
+        value = _TRUTH.get(text.lower()) if name == "insecure" else text
+        if not fits(value):
+            raise ConfigError(f"{variable} must be {kind}, not '{text}'")
+        found[name] = value
+    return found
+
+
+def _is_meant_for(url: str, table: Mapping[str, Any]) -> bool:
+    """Whether ``[couchdb]`` holds for this pool: a password is not sent to another server than its own."""
+    home = split_login(table.get("pool", ""))[0]
+    if not home.startswith(("http://", "https://")):
+        return True
+    try:
+        return urlsplit(url)[:2] == urlsplit(home)[:2]
+    except ValueError:  # what is wrong with it is said when it is opened
+        return False
+
+
 # --- The file ----------------------------------------------------------------------------------------
 
 
@@ -148,15 +239,25 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}", "Mend it, or move it away.") from error
-    _check_keys(path, "", table, ("pool", "run"))
+    _check_keys(path, "", table, ("pool", *_TABLES))
     if not isinstance(table.get("pool", ""), str):
         raise ConfigError(f"{path}: 'pool' must be a string", POOL_FORMS)
-    run = table.get("run", {})
-    if not isinstance(run, dict):
-        raise ConfigError(f"{path}: 'run' must be a table", "Write [run] on a line of its own.")
-    _check_keys(path, "run.", run, tuple(_RUN))
-    table["run"] = {name.replace("-", "_"): _checked(path, name, value) for name, value in run.items()}
+    for name, known in _TABLES.items():
+        _check_table(path, name, table.setdefault(name, {}), known)
+    if "password" in table["couchdb"] or split_login(table.get("pool", ""))[2]:
+        check_private(path)
+    table["run"] = {name.replace("-", "_"): value for name, value in table["run"].items()}
+    for name in _PATHS & table["couchdb"].keys():
+        table["couchdb"][name] = str(path.parent / Path(table["couchdb"][name]).expanduser())
     return table
+
+
+def _check_table(path: Path, name: str, table: object, known: _Known) -> None:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: '{name}' must be a table", f"Write [{name}] on a line of its own.")
+    _check_keys(path, f"{name}.", table, tuple(known))
+    for key, value in table.items():
+        _check_value(path, f"{name}.{key}", value, known[key])
 
 
 def _check_keys(path: Path, prefix: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
@@ -167,15 +268,15 @@ def _check_keys(path: Path, prefix: str, table: Mapping[str, Any], known: tuple[
             )
 
 
-def _checked(path: Path, name: str, value: object) -> object:
-    kind, fits = _RUN[name]
+def _check_value(path: Path, name: str, value: object, known: tuple[str, Callable[[Any], bool]]) -> None:
+    kind, fits = known
     try:
         right = fits(value)
     except InvalidInput:
         right = False
     if not right:
-        raise ConfigError(f"{path}: 'run.{name}' must be {kind}, not {value!r}")
-    return value
+        shown = "" if name == "couchdb.password" else f", not {value!r}"
+        raise ConfigError(f"{path}: '{name}' must be {kind}{shown}")
 
 
 def _is_count(least: int) -> Callable[[Any], bool]:
@@ -192,14 +293,37 @@ def _is_size(value: Any) -> bool:
     return parse_size(value) >= 0 if isinstance(value, str) else type(value) is int and value >= 0
 
 
-_RUN: dict[str, tuple[str, Callable[[Any], bool]]] = {
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+_Known = dict[str, tuple[str, Callable[[Any], bool]]]
+
+_RUN: _Known = {
     "workers": ("a whole number of at least 1", _is_count(1)),
     "max-scrub": ("a whole number of at least 0", _is_count(0)),
     "max-time": ("a time such as '2h'", _is_duration),
     "task-timeout": ("a time such as '2h'", _is_duration),
     "log-cap": ("a size such as '10MB'", _is_size),
     "order": (f"one of {', '.join(ORDERS)}", lambda value: value in ORDERS),
-    "scratch": ("a directory's path", lambda value: isinstance(value, str) and bool(value)),
+    "scratch": ("a directory's path", _is_text),
     "keep": ("true or false", lambda value: isinstance(value, bool)),
 }
 """The options of `picas run` that the file may set: what each takes, in words and as a test."""
+
+_COUCHDB: _Known = {
+    "username": ("a user's name", _is_text),
+    "password": ("a password", _is_text),
+    "auth": (f"one of {', '.join(AUTHENTICATIONS)}", lambda value: value in AUTHENTICATIONS),
+    "ca": ("the path of a file or folder of certificates", _is_text),
+    "client-cert": ("a certificate's path", _is_text),
+    "client-key": ("a key's path", _is_text),
+    "insecure": ("true or false", lambda value: isinstance(value, bool)),
+}
+"""The same for how a server is reached, in the file and, as PICAS_<NAME>, in the environment."""
+
+_PATHS = frozenset(("ca", "client-cert", "client-key"))
+
+_TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+_TABLES = {"couchdb": _COUCHDB, "run": _RUN}

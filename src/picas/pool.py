@@ -311,18 +311,35 @@ class Pool:
         return sum(sum(self.store.delete(batch)) for batch in _batches(chosen))
 
 
-def open_pool(url: str | None = None) -> Pool:
+def open_pool(
+    url: str | None = None,
+    *,
+    username: str | None = None,
+    password: str | None = None,
+    auth: str | None = None,
+    ca: str | None = None,
+    insecure: bool | None = None,
+) -> Pool:
     """Open the pool at a URL; an embedded one is made if it is not there.
 
     Args:
-        url: ``sqlite:///relative/path.db`` or ``sqlite:////absolute/path.db``. If None, the pool that the
-            ``picas`` command would take: ``PICAS_POOL``, the configuration file's, or ``sqlite:///picas.db``.
+        url: ``sqlite:///relative/path.db``, ``sqlite:////absolute/path.db`` or
+            ``http(s)://host:port/database``. If None, the pool that the ``picas`` command would take:
+            ``PICAS_POOL``, the configuration file's, or ``sqlite:///picas.db``.
+        username: who asks the server. This and what follows is, where it is None, what the ``picas`` command
+            would take, from the environment, the configuration file, ``~/.netrc`` or the keyring.
+        password: the user's password.
+        auth: ``"basic"``, ``"session"`` or ``"jwt"``.
+        ca: a file of certificate authorities to trust in place of the system's.
+        insecure: whether any certificate of the server will do.
 
     Raises:
-        ConfigError: the URL names no kind of pool.
+        ConfigError: the URL names no kind of pool, or the rest cannot be used.
         PoolRefused, PoolUnavailable: it cannot be opened; the message says why and what to do.
     """
-    return Pool(open_store(config.load(url).pool))
+    given = {"username": username, "password": password, "auth": auth, "ca": ca, "insecure": insecure}
+    settings = config.load(url, given=given)
+    return Pool(open_store(settings.pool, settings.access))
 
 
 def this_process() -> Claimer:

@@ -28,11 +28,13 @@ class Call:
     Attributes:
         pool: the pool's URL if an option gave it.
         as_json: whether ``--json`` was given.
+        given: settings of the file's ``[couchdb]`` that options gave.
     """
 
     def __init__(self) -> None:
         self.pool: str | None = None
         self.as_json = False
+        self.given: dict[str, Any] = {}
         self._settings: config.Settings | None = None
 
     @property
@@ -43,7 +45,7 @@ class Call:
             ConfigError: one of them cannot be used.
         """
         if self._settings is None:
-            self._settings = config.load(self.pool)
+            self._settings = config.load(self.pool, given=self.given)
         return self._settings
 
 
@@ -57,8 +59,13 @@ def _note_json(ctx: click.Context, _param: click.Parameter, value: bool) -> None
         ctx.ensure_object(Call).as_json = True
 
 
+def _note_given(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    if value:
+        ctx.ensure_object(Call).given[str(param.name)] = value
+
+
 def common() -> list[click.Parameter]:
-    """``--pool`` and ``--json``, which stand before or after the verb."""
+    """The options of every verb, which stand before or after it."""
     return [
         click.Option(
             ["--pool"],
@@ -73,6 +80,20 @@ def common() -> list[click.Parameter]:
             expose_value=False,
             callback=_note_json,
             help="Answer in JSON, for programs.",
+        ),
+        click.Option(
+            ["--ca"],
+            metavar="FILE",
+            expose_value=False,
+            callback=_note_given,
+            help="Certificate authorities to trust in place of the system's.",
+        ),
+        click.Option(
+            ["--insecure"],
+            is_flag=True,
+            expose_value=False,
+            callback=_note_given,
+            help="Take any certificate of the server.",
         ),
     ]
 

@@ -145,6 +145,11 @@ def problem(kind: str, message: str, advice: str, *, as_json: bool) -> None:
         note(visible(advice, keep="\n"))
 
 
+def warn(text: str, *, as_json: bool) -> None:
+    """What should be known, and stops nothing."""
+    note(to_json({"problem": text}) if as_json else "picas: " + visible(text))
+
+
 def can_ask() -> bool:
     """Whether there is somebody to ask."""
     return sys.stdin.isatty() and sys.stderr.isatty()

@@ -8,13 +8,15 @@ from urllib.parse import unquote
 
 import click
 
-from picas.cli.options import OTHER
+from picas import config
+from picas.cli import output
+from picas.cli.options import OTHER, Call
+from picas.credentials import split_login
 from picas.errors import PoolRefused
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from picas.cli.options import Call
     from picas.pool import Pool
     from picas.selection import Selection
     from picas.tokens import Token
@@ -26,21 +28,64 @@ def existing(call: Call) -> Pool:
     Raises:
         PoolRefused: there is no such file; none is made.
     """
-    url = call.settings.pool
-    if url.startswith("sqlite:///") and not Path(unquote(url[len("sqlite:///") :])).exists():
-        raise PoolRefused(
-            f"there is no pool at {url}", "picas push FILE makes one; --pool URL names another."
-        )
+    _check_there(call.settings.pool, "picas push FILE makes one; --pool URL names another.")
     return made(call)
 
 
 def made(call: Call) -> Pool:
     """The pool, made if it is not there; closed when the verb is over."""
+    return _open(call, call.pool, call.settings)
+
+
+def _open(call: Call, url: str | None, settings: config.Settings) -> Pool:
     from picas.pool import open_pool  # noqa: PLC0415 - start-up
 
-    pool = open_pool(call.settings.pool)
+    warn(call, url, settings)
+    pool = open_pool(url, **call.given)
     click.get_current_context().call_on_close(pool.close)
     return pool
+
+
+def warn(call: Call, url: str | None, settings: config.Settings) -> None:
+    """Say what is unsafe about the way in which a pool is reached.
+
+    Args:
+        url: as it was written on the command line, if it was.
+        settings: what holds for it.
+    """
+    if split_login(url or "")[2]:
+        output.warn(
+            "others on this machine can read a password on the command line, in the list of processes; "
+            "picas init keeps it where only you can",
+            as_json=call.as_json,
+        )
+    if settings.access.insecure and settings.pool.startswith("https:"):
+        output.warn(
+            f"the certificate of {settings.pool} is not checked: whoever is in between can read the password",
+            as_json=call.as_json,
+        )
+
+
+def at(url: str, name: str, *, exists: bool = False) -> Pool:
+    """The pool at a URL that was given as an argument of this name; closed when the verb is over.
+
+    Args:
+        exists: it must be there already.
+
+    Raises:
+        ConfigError: that is no pool's URL.
+        PoolRefused: there is no such file, and there should be.
+    """
+    call = click.get_current_context().ensure_object(Call)
+    config.check_url(url, name)
+    if exists:
+        _check_there(url, "")
+    return _open(call, url, config.load(url, given=call.given))
+
+
+def _check_there(url: str, advice: str) -> None:
+    if url.startswith("sqlite:///") and not Path(unquote(url[len("sqlite:///") :])).exists():
+        raise PoolRefused(f"there is no pool at {url}", advice)
 
 
 def chosen(

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from picas.config import POOL_FORMS
+from picas.config import POOL_FORMS, load
 from picas.errors import ConfigError
 
 if TYPE_CHECKING:
+    from picas.config import Access
     from picas.stores.base import Store
+    from picas.stores.http import Server
 
 
-def open_store(url: str) -> Store:
-    """The store that a URL names: ``sqlite:///PATH``, relative to the working directory unless PATH begins with ``/``.
+def open_store(url: str, access: Access | None = None) -> Store:
+    """The store that a URL names.
+
+    Args:
+        url: ``sqlite:///PATH``, relative to the working directory unless PATH begins with ``/``, or
+            ``http(s)://host:port/database``.
+        access: how a server is reached, and as whom; if None, as the environment and the configuration file
+            say.
 
     Raises:
-        ConfigError: the URL names no kind of store that there is.
+        ConfigError: the URL names no kind of store that there is, or the access cannot be used.
         PoolRefused, PoolUnavailable: the store cannot be opened.
     """
     scheme, separator, rest = url.partition("://")
@@ -32,11 +39,30 @@ def open_store(url: str) -> Store:
         return SqliteStore(Path(unquote(rest[1:])).absolute())
     if scheme in ("http", "https"):
         from picas.stores.couchdb import CouchStore  # noqa: PLC0415
-        from picas.stores.http import Login, Server, split_url  # noqa: PLC0415
 
-        server, database, login = split_url(url)
-        name = os.environ.get("PICAS_USERNAME")
-        if login is None and name:
-            login = Login(name, os.environ.get("PICAS_PASSWORD", ""))
-        return CouchStore(Server(server, login), database)
+        return CouchStore(*connect(url, access))
     raise ConfigError(f"there is no kind of pool called '{scheme}'", POOL_FORMS)
+
+
+def connect(url: str, access: Access | None = None) -> tuple[Server, str]:
+    """The server of a pool on CouchDB, with the login that is found for it, and the database's name.
+
+    Nothing is sent yet.
+
+    Args:
+        url: ``http(s)://[user:password@]host:port/database``.
+        access: as for `open_store`.
+
+    Raises:
+        ConfigError: the URL, a certificate or a file of passwords cannot be used.
+    """
+    from picas.credentials import Source, find  # noqa: PLC0415 - an embedded pool has no use for this
+    from picas.stores.http import Server, split_url  # noqa: PLC0415
+
+    if access is None:
+        access = load(url).access
+    server, database, login = split_url(url)
+    sources = list(access.sources)
+    if login is not None:
+        sources.insert(0, Source(login.source, login.username, login.password))
+    return Server(server, find(server, sources, named=access.auth != "jwt"), access), database

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import ssl
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -17,19 +16,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, LocationParseError, MaxRetryError, NewConnectionError
-from urllib3.exceptions import SSLError as Urllib3SSLError
+from urllib3.exceptions import HTTPError, LocationParseError
 
 from picas._version import __version__
-from picas.errors import (
-    ConfigError,
-    InvalidInput,
-    PicasError,
-    PoolError,
-    PoolRefused,
-    PoolUnavailable,
-    TokenTooLarge,
-)
+from picas.config import Access
+from picas.credentials import Login, split_login, without_login
+from picas.errors import ConfigError, PicasError, PoolRefused, PoolUnavailable
+from picas.stores import session
+from picas.stores.http_errors import MAY_PASS, no_answer, proxy_refusal, refusal
+from picas.stores.transport import make_connections, proxy_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -43,18 +38,7 @@ ANSWER_SECONDS = 120.0
 CONNECTIONS = 8
 """Connections kept open for the threads of one pilot."""
 
-_MAY_PASS = frozenset((408, 425, 429, 500, 502, 503, 504))
-
-
-@dataclass(frozen=True)
-class Login:
-    """A name and a password; the password is in no message and no repr."""
-
-    username: str
-    password: str
-
-    def __repr__(self) -> str:
-        return f"Login({self.username!r}, …)"
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
 
 @dataclass(frozen=True)
@@ -71,39 +55,50 @@ class Server:
     Args:
         url: ``http(s)://host:port`` with an optional path prefix, without credentials.
         login: who asks; None for nobody.
-        ca: a file of certificates to trust beside the system's; only for https.
-        verify: False to accept any certificate.
+        access: how to say who asks, and how certificates are checked.
 
     Raises:
-        ConfigError: the URL or the certificate file cannot be used.
+        ConfigError: the URL, a certificate file or the environment's proxy cannot be used.
     """
 
-    def __init__(
-        self, url: str, login: Login | None = None, *, ca: str | None = None, verify: bool = True
-    ) -> None:
+    def __init__(self, url: str, login: Login | None = None, access: Access | None = None) -> None:
         self.url = url.rstrip("/")
-        self._login = login
-        headers = {"Accept": "application/json", "User-Agent": f"picas/{__version__}"}
-        if login is not None:
-            name_and_password = f"{login.username}:{login.password}"
-            headers.update(urllib3.make_headers(basic_auth=name_and_password))
-        options: dict[str, Any] = {}
-        if urlsplit(url).scheme == "https":
-            options["ssl_context"] = _tls(ca, verify=verify)
-        self._headers = headers
-        self._options = options
+        self.login = login
+        self._access = access or Access()
+        self._headers = {"Accept": "application/json", "User-Agent": f"picas/{__version__}"}
+        self._authentication = self._authenticate_by(self._access.auth)
+        self._refused: PoolRefused | None = None
         self._http = self._open()
         self._ahead = 0.0  # how far the server's clock is ahead of ours, seconds
         self._ahead_known_to = 0.0  # and how exactly: it is somewhere in the so many seconds after that
 
     def _open(self) -> urllib3.PoolManager:
         self._pid = os.getpid()
-        return urllib3.PoolManager(
+        return make_connections(
+            self.url,
+            self._access,
             maxsize=CONNECTIONS,
             retries=False,
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS),
-            **self._options,
         )
+
+    def _authenticate_by(self, way: str) -> session.Authentication:
+        if self.login is None:
+            return session.Constant({})
+        if way == "session":
+            return session.Session(self._log_in)
+        return session.bearer(self.login) if way == "jwt" else session.basic(self.login)
+
+    def _log_in(self) -> list[str]:
+        """Ask for a session; the cookies that come with it."""
+        assert self.login is not None
+        body = json.dumps({"name": self.login.username, "password": self.login.password}).encode()
+        headers = {**self._headers, "Content-Type": "application/json"}
+        response = self._exchange("POST", f"{self.url}/_session", body, headers)
+        found = self._json(response, "POST", "_session")
+        if response.status >= 300:
+            raise self._error("POST", "_session", response.status, found)
+        return response.headers.getlist("Set-Cookie")
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -199,22 +194,49 @@ class Server:
             target += "?" + urlencode(
                 {k: v if isinstance(v, str) else json.dumps(v) for k, v in query.items()}, quote_via=quote
             )
+        if self._refused is not None:
+            raise PoolRefused(self._refused.message, self._refused.advice)
+        who = self._authentication.headers()
+        response = self._exchange(method, target, body, {**self._headers, **who, **headers}, stream=stream)
+        if response.status == 401 and self._authentication.renew(who):
+            if isinstance(body, _Body):  # what was sent of it is gone
+                raise PoolUnavailable(f"the session with {self.url} had run out", "It is tried again.")
+            response.drain_conn()
+            who = self._authentication.headers()
+            response = self._exchange(
+                method, target, body, {**self._headers, **who, **headers}, stream=stream
+            )
+        self._authentication.heed(response.headers.getlist("Set-Cookie"))
+        return response
+
+    def _exchange(
+        self,
+        method: str,
+        target: str,
+        body: bytes | _Body | None,
+        headers: dict[str, str],
+        *,
+        stream: bool = False,
+    ) -> urllib3.BaseHTTPResponse:
         if self._pid != os.getpid():
             self._http = self._open()  # a parent's connections are the parent's
         sent = time.time()
         try:
             response = self._http.request(
-                method,
-                target,
-                body=body,
-                headers={**self._headers, **headers},
-                preload_content=not stream,
-                redirect=False,
+                method, target, body=body, headers=headers, preload_content=not stream, redirect=False
             )
         except LocationParseError as error:
             raise ConfigError(f"{self.url} is not the address of a server") from error
         except (HTTPError, OSError) as error:
+            path = target[len(self.url) + 1 :].partition("?")[0]
             raise self._no_answer(method, path, error) from error
+        if response.status in _REDIRECTS:
+            place = response.headers.get("Location", "another place")
+            raise PoolRefused(
+                f"{self.url} sends us on to {without_login(place)}", "Give that server's own URL."
+            )
+        if response.status == 407:
+            raise proxy_refusal(self.url, without_login(proxy_of(self.url) or "on the way"))
         self._read_clock(response.headers.get("Date"), sent, time.time())
         return response
 
@@ -239,75 +261,25 @@ class Server:
         try:
             return json.loads(data)
         except ValueError as error:
+            if response.status == 401:
+                return None  # a web server before the database asks for the password: its page says no more
             what = f"{self.url} answered {response.status} to {method} /{path} with what is no JSON"
-            if response.status in _MAY_PASS or (response.status < 300 and not data.lstrip().startswith(b"<")):
+            if response.status in MAY_PASS or (response.status < 300 and not data.lstrip().startswith(b"<")):
                 raise PoolUnavailable(what, "It is tried again.") from error
             raise PoolRefused(
                 f"{what}: {data[:80].decode('utf-8', 'replace')!r}",
                 "Is it a CouchDB? A proxy or a login page may answer in its place; check the URL and the path.",
             ) from error
 
-    # --- Errors ---
-
     def _no_answer(self, method: str, path: str, error: Exception) -> PicasError:
-        reason: BaseException = error
-        if isinstance(error, MaxRetryError) and error.reason is not None:
-            reason = error.reason
-        text = str(reason)
-        if isinstance(reason, (ssl.SSLError, Urllib3SSLError)):
-            return self._tls_error(text)
-        if isinstance(reason, NewConnectionError):
-            return PoolUnavailable(
-                f"{self.url} cannot be reached ({_last_part(text)})",
-                "Is the server running, are its name and port right, and is it reachable from this machine?",
-            )
-        return PoolUnavailable(f"{self.url} gave no whole answer to {method} /{path} ({_last_part(text)})")
-
-    def _tls_error(self, text: str) -> PicasError:
-        if "CERTIFICATE_VERIFY_FAILED" in text:
-            why = (
-                text.rsplit("certificate verify failed:", maxsplit=1)[-1]
-                .split("(_ssl", maxsplit=1)[0]
-                .strip(" )")
-            )
-            return PoolRefused(
-                f"the certificate of {self.url} is not to be trusted: {why}",
-                "Is the name in the URL the server's own? Give a certificate authority of your site by --ca FILE.",
-            )
-        if "WRONG_VERSION_NUMBER" in text or "record layer failure" in text or "UNKNOWN_PROTOCOL" in text:
-            return PoolRefused(
-                f"{self.url} does not speak TLS", "Write http:// for it, or give its TLS port."
-            )
-        return PoolUnavailable(f"no secure connection to {self.url} ({_last_part(text)})")
+        return no_answer(self.url, f"{method} /{path}", error, proxy_of(self.url))
 
     def _error(self, method: str, path: str, status: int, value: Any) -> PicasError:
-        said = value if isinstance(value, dict) else {}
-        what = f"{self.url} answered {status} to {method} /{path}"
-        reason = said.get("reason") or said.get("error")
-        if reason:
-            what += f": {reason}"
-        who = f"user {self._login.username}" if self._login else "nobody (no user name was given)"
-        if status == 401:
-            return PoolRefused(
-                what,
-                f"You are {who}. Check name and password; after five wrong tries the server locks you out.",
-            )
-        if status == 403:
-            return PoolRefused(
-                what,
-                f"You are {who}. You lack the right, or are locked out for five minutes after wrong tries.",
-            )
-        if status == 404:
-            return PoolRefused(what, "Check the name of the database in the URL.")
-        if status == 400 or (status == 500 and said.get("reason") == "badarith"):
-            # A document that JSON allows and CouchDB does not: half a surrogate pair, a number without end,
-            # a field that begins with "_".
-            return InvalidInput(what, "The database does not take this document.")
-        if status == 413:
-            return TokenTooLarge(what, "The document or the attachment is over the server's limit.")
-        if status in _MAY_PASS:
-            return PoolUnavailable(what)
-        return PoolError(what)
+        error = refusal(self.url, f"{method} /{path}", status, value, self.login)
+        # A login that was refused is not sent again: a few tries lock its user and this address out.
+        if status == 401 and self.login is not None and isinstance(error, PoolRefused):
+            self._refused = error
+        return error
 
 
 class _Body:
@@ -331,44 +303,18 @@ def split_url(url: str) -> tuple[str, str, Login | None]:
     Raises:
         ConfigError: it is not ``http(s)://[user:password@]host[:port][/prefix]/database``.
     """
-    parts = urlsplit(url)
+    bare, username, password = split_login(url)
     try:
+        parts = urlsplit(bare)
         port = parts.port
-    except ValueError:
-        port = -1
+    except ValueError:  # no number after the colon, or half a bracket
+        parts, port = urlsplit(""), None
     prefix, _, database = parts.path.rstrip("/").rpartition("/")
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == -1 or not database:
+    if not parts.hostname or not database or parts.query or parts.fragment:
         raise ConfigError(
-            f"'{_without_password(url)}' is not the address of a pool",
+            f"'{without_login(url)}' is not the address of a pool",
             "It is http(s)://host:port/database, with a path before the database if the server has one.",
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     server = f"{parts.scheme}://{host}{f':{port}' if port else ''}{prefix}"
-    login = Login(unquote(parts.username), unquote(parts.password or "")) if parts.username else None
-    return server, unquote(database), login
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return scheme + separator + rest.rpartition("@")[2]
-
-
-def _tls(ca: str | None, *, verify: bool) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context()
-        if ca is not None:
-            context.load_verify_locations(cafile=ca)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"the certificates in {ca} cannot be read: {error}", "It must be a PEM file."
-        ) from error
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _last_part(text: str) -> str:
-    """What is worth reading of an error of urllib3's, which begins with the object it happened to."""
-    number = text.find("[Errno ")
-    return text[number:] if number >= 0 else text.rpartition(">: ")[2].strip("() '\"") or text
+    return server, unquote(database), Login(username, password or "", "the URL") if username else None
