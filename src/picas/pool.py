@@ -13,7 +13,7 @@ from enum import Enum
 from itertools import islice
 from typing import TYPE_CHECKING, Callable
 
-from picas import config, intake, tokens
+from picas import config, copying, intake, tokens
 from picas.errors import TokenNotFound, TokenTooLarge
 from picas.payload import Payload
 from picas.stores import open_store
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from types import TracebackType
 
+    from picas.copying import Copied
     from picas.intake import Item, PushResult
     from picas.selection import Selection
     from picas.stores.base import Progress, Store
@@ -193,6 +194,41 @@ class Pool:
             TokenNotFound: there is no such token or attachment.
         """
         return self.store.read_attachment(token_id, name)
+
+    def copy_to(
+        self,
+        target: Pool,
+        state: State | str | Collection[State | str] | None = None,
+        where: Selection | None = None,
+        *,
+        locked: str = "refuse",
+        verify: bool = False,
+        on_progress: Callable[[Copied], object] = lambda _: None,
+    ) -> Copied:
+        """Copy tokens with their files and all that is known of them; what is in the target already stays as it is.
+
+        A copy that was cut is completed by copying again. See `picas.copying` for what is checked.
+
+        Args:
+            state: only those in one state or several; None for all.
+            where: only those that fit.
+            locked: one of `picas.copying.LOCKED_CHOICES`.
+            verify: read all files back from the target too.
+            on_progress: called now and then with what was done so far.
+
+        Raises:
+            PoolRefused: a token is locked, and it was not said what to do with such.
+        """
+        states = _states(state)
+        return copying.copy(
+            self.store,
+            target.store,
+            states=states,
+            where=where,
+            locked=locked,
+            verify=verify,
+            on_progress=on_progress,
+        )
 
     # --- Working ---
 

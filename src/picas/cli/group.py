@@ -27,6 +27,7 @@ VERBS = {
     "errors": "Failures, grouped.",
     "reset": "Make tokens free again.",
     "delete": "Remove tokens.",
+    "copy": "Copy tokens to another pool.",
     "flush": "Send finished work that the pool could not take at the time.",
     "completion": "Completion for bash, zsh or fish.",
 }

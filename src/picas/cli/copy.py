@@ -1,0 +1,164 @@
+"""``picas copy``: tokens from one pool to another."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from picas.cli import options, output, pools, text
+from picas.cli.group import verb
+from picas.cli.options import OTHER
+from picas.copying import LOCKED_CHOICES, Copied, Left, copy
+from picas.errors import PicasError
+from picas.tokens import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from picas.pool import Pool
+    from picas.selection import Selection
+
+_WHY = {
+    Left.DIFFERS: "differ from those of the same id in the target, which were left as they are",
+    Left.PUSHED: "are in the target under other ids, pushed from the same lines",
+    Left.REFUSED: "are not taken by the target",
+    Left.CHANGED: "changed while they were copied; the same copy again takes them as they are then",
+    Left.DAMAGED: "have files in the target whose bytes differ",
+}
+
+
+class CopyView(output.View):
+    """What a copy did.
+
+    Args:
+        counts: of the source and of the target, when it was over.
+    """
+
+    def __init__(self, source: str, target: str, found: Copied, counts: list[dict[str, int]]) -> None:
+        self.source = source
+        self.target = target
+        self.found = found
+        self.counts = counts
+        self.exit_code = 1 if found.left else 0
+
+    def data(self) -> dict[str, Any]:
+        """See docs/reference/json.md."""
+        found = self.found
+        return {
+            "source": {"pool": self.source, **self.counts[0]},
+            "target": {"pool": self.target, **self.counts[1]},
+            "copied": found.copied,
+            "there": found.there,
+            "files": found.files,
+            "bytes": found.size,
+            "left": {why.value: found.left.get(why, 0) for why in Left},
+            "examples": {why.value: ids for why, ids in found.examples.items()},
+            "refusals": found.refusals,
+            "other_documents": found.other_documents,
+        }
+
+    def lines(self, screen: output.Screen) -> Iterator[str]:
+        """What was done, what was not, and both pools as they are now."""
+        found = self.found
+        line = f"copied {text.counted(found.copied, 'token')} to {text.visible(self.target)}"
+        if found.files:
+            line += f", with {text.counted(found.files, 'file')} ({text.size(found.size)})"
+        if found.there:
+            line += f"; {text.number(found.there)} {'was' if found.there == 1 else 'were'} there already"
+        yield line
+        yield from ("  " + line for line in text.columns(self._table(), right=(1, 2)))
+        for why, count in found.left.items():
+            examples = ", ".join(text.visible(each) for each in found.examples[why])
+            more = ", …" if count > len(found.examples[why]) else ""
+            yield f"not copied: {text.number(count)} that {_WHY[why]} ({examples}{more})"
+        yield from ("  " + text.visible(message) for message in found.refusals)
+        if found.other_documents:
+            yield f"{text.counted(found.other_documents, 'document')} of the source are no tokens, and were not copied"
+
+    def _table(self) -> Iterator[tuple[str, ...]]:
+        yield "", "SOURCE", "TARGET"
+        for name in self.counts[0]:
+            numbers = [each[name] for each in self.counts]
+            if any(numbers) or name != OTHER:
+                yield name, *map(text.number, numbers)
+
+
+class _Progress:
+    """The line that tells how far a copy is.
+
+    Args:
+        total: how many tokens there are; None if that is not known.
+    """
+
+    def __init__(self, line: output.StatusLine, total: int | None) -> None:
+        self.line = line
+        self.total = total
+        self.seen = 0
+        self._began = time.monotonic()
+
+    def __call__(self, found: Copied) -> None:
+        """Show it."""
+        self.seen = found.seen
+        rate = found.seen / max(time.monotonic() - self._began, 0.001)
+        whole = f" of {text.number(self.total)}" if self.total else ""
+        shown = f"copying: {text.number(found.seen)}{whole} tokens, {rate:,.0f}/s"
+        if found.size or found.moving:
+            shown += f", {text.size(found.size + found.moving)} of files"
+        self.line.update(shown)
+
+
+@verb("copy")
+@click.argument("source_url", metavar="SRC")
+@click.argument("target_url", metavar="DST")
+@options.states
+@options.where
+@click.option(
+    "--locked",
+    type=click.Choice(LOCKED_CHOICES),
+    default=LOCKED_CHOICES[0],
+    help="What happens if tokens are locked: refuse to copy (the default), free them in the copy, copy them as-is.",
+)
+@click.option("--verify", is_flag=True, help="Read all files back from DST, and compare them.")
+def command(
+    source_url: str,
+    target_url: str,
+    states: tuple[str, ...],
+    where: Selection | None,
+    *,
+    locked: str,
+    verify: bool,
+) -> output.View:
+    """Copy tokens from one pool to another, with their files, states and history.
+
+    Nothing that is in DST is changed, and SRC only read. After a cut, the same command goes on where it was.
+    The exit code is 1 if tokens were left out.
+    """
+    source = pools.at(source_url, "SRC", exists=True)
+    target = pools.at(target_url, "DST")
+    total = sum(source.counts().values()) if not states and where is None else None
+    with output.StatusLine() as line:
+        progress = _Progress(line, total)
+        try:
+            found = copy(
+                source.store,
+                target.store,
+                states=[None if name == OTHER else State(name) for name in states] if states else None,
+                where=where,
+                locked=locked,
+                verify=verify,
+                on_progress=progress,
+            )
+        except (PicasError, KeyboardInterrupt):
+            line.clear()
+            if progress.seen:
+                done = text.counted(progress.seen, "token")
+                output.note(f"stopped after {done}; the same copy again goes on from there")
+            raise
+    return CopyView(source.url, target.url, found, [_counts(source), _counts(target)])
+
+
+def _counts(pool: Pool) -> dict[str, int]:
+    counted: Mapping[State | None, int] = pool.counts()
+    return {**{state.value: counted[state] for state in State}, OTHER: counted[None]}
