@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from picas.errors import InvalidInput, PoolError, TokenTooLarge
+from picas.errors import InvalidInput, PicasError, PoolError, PoolRefused, TokenRefused, TokenTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,11 +51,13 @@ class Written:
 
     Attributes:
         quorum: False for a write that too few nodes of a cluster have confirmed: it may be one of two winners.
+        refused: why the database will not take it the next time either; None for a write that was taken, or
+            was not because the document has changed.
     """
 
     revision: str | None
     quorum: bool = True
-    reason: str = field(default="", compare=False)
+    refused: PicasError | None = None
 
 
 def document(token: Token) -> dict[str, Any]:
@@ -82,12 +84,20 @@ def document(token: Token) -> dict[str, Any]:
     return body
 
 
+def can_be_written(token: Token) -> bool:
+    """Whether a document that was read can go back as it came."""
+    try:
+        document(token)
+    except (InvalidInput, TokenTooLarge):
+        return False
+    return True
+
+
 def write(server: Server, database: str, writes: Sequence[Write]) -> list[Written]:
-    """Write documents; for each what became of it.
+    """Write documents; for each what became of it. One that is refused is no harm to the others.
 
     Raises:
         PoolUnavailable: the server gave no answer; any of them may have been written.
-        PoolError: the database refuses a document for another reason than a conflict.
     """
     answers: dict[int, Written] = {}
     group: list[tuple[int, dict[str, Any]]] = []
@@ -106,6 +116,22 @@ def write(server: Server, database: str, writes: Sequence[Write]) -> list[Writte
     return [answers[i] for i in range(len(writes))]
 
 
+def raise_refusals(answers: Sequence[Written], outcome: Sequence[Any]) -> None:
+    """Raise if the database refuses some of the documents.
+
+    Raises:
+        TokenRefused, TokenTooLarge, InvalidInput: one, and it was alone.
+        TokenRefused: some of several; the others are written, as ``outcome`` says.
+    """
+    refused = [written.refused for written in answers if written.refused is not None]
+    if not refused:
+        return
+    if len(answers) == 1:
+        raise refused[0]
+    more = f" (and {len(refused) - 1} others)" if len(refused) > 1 else ""
+    raise TokenRefused(refused[0].message + more, refused[0].advice, outcome)
+
+
 def _with_attachments(each: Write) -> dict[str, Any]:
     attachments: dict[str, Any] = {name: {"stub": True} for name in each.stubs}
     for payload in each.payloads:
@@ -117,11 +143,23 @@ def _with_attachments(each: Write) -> dict[str, Any]:
 def _post(server: Server, database: str, group: Sequence[tuple[int, dict[str, Any]]]) -> dict[int, Written]:
     if not group:
         return {}
-    answer = server.request("POST", f"{database}/_bulk_docs", {"docs": [body for _, body in group]})
+    try:
+        answer = server.request("POST", f"{database}/_bulk_docs", {"docs": [body for _, body in group]})
+    except (InvalidInput, TokenTooLarge) as error:
+        # Refused whole, for one document or for its size: the halves may pass.
+        if len(group) == 1:
+            return {i: Written(None, refused=_naming(str(body["_id"]), error)) for i, body in group}
+        half = len(group) // 2
+        return {**_post(server, database, group[:half]), **_post(server, database, group[half:])}
     rows = answer.value
     if not isinstance(rows, list) or len(rows) != len(group):
         raise PoolError(f"{server.url} answered a bulk write of {len(group)} documents with something else")
     return {i: _written(row) for (i, _), row in zip(group, rows)}
+
+
+def _naming(token_id: str, error: PicasError) -> PicasError:
+    """The same error, of the document and no longer of the request."""
+    return type(error)(f"token {token_id}: {error.message}", error.advice)
 
 
 def _written(row: Mapping[str, Any]) -> Written:
@@ -129,17 +167,28 @@ def _written(row: Mapping[str, Any]) -> Written:
         return Written(str(row["rev"]), quorum=not row.get("accepted"))
     if row.get("error") == "conflict":
         return Written(None)
-    raise PoolError(
-        f"the database refuses the document {row.get('id')}: {row.get('reason') or row.get('error')}",
-        "Its design documents may restrict who writes what; ask whoever runs it.",
+    return Written(None, refused=_refusal(row.get("id"), row.get("reason") or row.get("error")))
+
+
+def _refusal(token_id: object, reason: object) -> TokenRefused:
+    return TokenRefused(
+        f"token {token_id}: the database refuses this document: {reason}",
+        "A rule in one of its design documents (validate_doc_update) says so; ask whoever runs it.",
     )
 
 
 def _put_with_files(server: Server, database: str, each: Write) -> Written:
     """One PUT of a document and its files, whole or not at all, of which no file is in memory."""
+    token_id = str(each.body["_id"])
     while True:
         try:
             return _put_multipart(server, database, each)
+        except (InvalidInput, TokenTooLarge) as error:
+            return Written(None, refused=_naming(token_id, error))
+        except PoolRefused as error:
+            # Refused is this document, or we are: whether we may still read tells.
+            server.request("GET", database)
+            return Written(None, refused=_refusal(token_id, error.message))
         except _Shrunk as found:
             # A log that was cut while it was sent is sent again with the length it has now.
             payloads = [found.now if payload.name == found.now.name else payload for payload in each.payloads]

@@ -6,7 +6,7 @@ import json
 import random
 from typing import TYPE_CHECKING, Any
 
-from picas.errors import PoolUnavailable
+from picas.errors import PoolRefused, PoolUnavailable
 from picas.stores import bulk
 from picas.tokens import number_after
 
@@ -43,6 +43,7 @@ class Numbers:
 
         Raises:
             PoolUnavailable: too few nodes of a cluster are there to be sure of that.
+            PoolRefused: we may not write to the database.
         """
         unconfirmed = 0
         while unconfirmed < UNCONFIRMED:
@@ -90,12 +91,17 @@ class Numbers:
         answer = self._server.request("GET", f"{self._database}/{NUMBERS}", expect=(404,))
         if answer.status == 404:
             return {"_id": NUMBERS, "type": "picas", "given": {}}
-        return {**answer.value, "given": dict(answer.value.get("given") or {})}
+        given = answer.value.get("given")
+        given = given if isinstance(given, dict) else {}  # somebody may have edited it
+        return {**answer.value, "given": {k: v for k, v in given.items() if isinstance(v, int)}}
 
     def _write(self, found: dict[str, Any], given: dict[str, int]) -> Written:
         # Two equal documents would both win, and two callers get the same numbers.
         document = {**found, "given": given, "nonce": random.getrandbits(64)}
-        return bulk.write(self._server, self._database, [bulk.Write(document)])[0]
+        written = bulk.write(self._server, self._database, [bulk.Write(document)])[0]
+        if written.refused is not None:
+            raise PoolRefused(written.refused.message, written.refused.advice)
+        return written
 
     def _highest(self, prefix: str) -> int:
         """The highest number after the prefix in any id there is."""
