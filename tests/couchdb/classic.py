@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,18 @@ _HERE = Path(__file__).parent
 
 PILOT = _HERE / "classic_pilot.py"
 """A pilot of 1.x as a program of its own."""
+
+_CONNECT = """
+import json, sys
+from urllib.parse import urlsplit
+from picas.clients import CouchDB
+from picas.documents import Task
+parts = urlsplit(sys.argv[1])
+db = CouchDB(
+    url=f"http://{parts.hostname}:{parts.port}", db=parts.path.strip("/"),
+    username=parts.username, password=parts.password,
+)
+"""
 
 _STATES = {
     "todo": "doc.lock == 0 && doc.done == 0",
@@ -22,6 +35,19 @@ def python() -> Path | None:
     """The Python that has picasclient 1.x; None if it is not installed."""
     program = _HERE / ".classic" / "bin" / "python"
     return program if program.exists() and (_HERE / ".classic" / ".made").exists() else None
+
+
+def ask(url: str, code: str) -> str:
+    """What a program of 1.x prints that has its database as ``db``."""
+    done = subprocess.run(
+        [str(python()), "-I", "-c", _CONNECT + code, url],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def monitor() -> dict[str, Any]:
