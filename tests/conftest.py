@@ -12,6 +12,8 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytest_plugins = ["tests.couchdb.fixtures", "tests.pools"]
+
 # A shared machine is sometimes slow: that is no failure. In CI the examples are the same in every run.
 settings.register_profile("picas", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("picas")
