@@ -113,7 +113,15 @@ class TokenRefused(PoolError):
 
 
 class TokenTooLarge(PoolError):
-    """The token's document is larger than the store keeps. It is refused whole, never cut."""
+    """The token's document, or a file with it, is larger than the store keeps. It is refused whole, never cut.
+
+    Args:
+        attachment: the file that is meant, where it is one.
+    """
+
+    def __init__(self, message: str, advice: str = "", attachment: str = "") -> None:
+        super().__init__(message, advice)
+        self.attachment = attachment
 
 
 class InfrastructureError(PicasError):

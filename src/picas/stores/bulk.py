@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -159,7 +160,9 @@ def _post(server: Server, database: str, group: Sequence[tuple[int, dict[str, An
 
 def _naming(token_id: str, error: PicasError) -> PicasError:
     """The same error, of the document and no longer of the request."""
-    return type(error)(f"token {token_id}: {error.message}", error.advice)
+    named = copy(error)
+    named.message = f"token {token_id}: {error.message}"
+    return named
 
 
 def _written(row: Mapping[str, Any]) -> Written:

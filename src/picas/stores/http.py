@@ -12,6 +12,7 @@ import os
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
@@ -23,7 +24,7 @@ from picas.config import Access
 from picas.credentials import Login, split_login, without_login
 from picas.errors import ConfigError, PicasError, PoolRefused, PoolUnavailable
 from picas.stores import session
-from picas.stores.http_errors import MAY_PASS, no_answer, proxy_refusal, refusal
+from picas.stores.http_errors import no_answer, no_json, proxy_refusal, redirection, refusal
 from picas.stores.transport import make_connections, proxy_of
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Server:
         self._headers = {"Accept": "application/json", "User-Agent": f"picas/{__version__}"}
         self._authentication = self._authenticate_by(self._access.auth)
         self._refused: PoolRefused | None = None
+        self._spoke = False  # it has answered as a database does: the address is right
         self._http = self._open()
         self._ahead = 0.0  # how far the server's clock is ahead of ours, seconds
         self._ahead_known_to = 0.0  # and how exactly: it is somewhere in the so many seconds after that
@@ -79,7 +81,7 @@ class Server:
             self._access,
             maxsize=CONNECTIONS,
             retries=False,
-            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS),
+            timeout=_timeout(ANSWER_SECONDS),
         )
 
     def _authenticate_by(self, way: str) -> session.Authentication:
@@ -97,7 +99,7 @@ class Server:
         response = self._exchange("POST", f"{self.url}/_session", body, headers)
         found = self._json(response, "POST", "_session")
         if response.status >= 300:
-            raise self._error("POST", "_session", response.status, found)
+            raise self._error("POST", "_session", response, found)
         return response.headers.getlist("Set-Cookie")
 
     def close(self) -> None:
@@ -116,6 +118,7 @@ class Server:
         *,
         query: Mapping[str, Any] | None = None,
         expect: Iterable[int] = (),
+        seconds: float = ANSWER_SECONDS,
     ) -> Answer:
         """Send a request with a JSON body, if there is a value, and read the JSON that answers it.
 
@@ -123,6 +126,7 @@ class Server:
             path: below the server's URL, quoted.
             query: parameters; values that are no strings are sent as JSON.
             expect: statuses over 299 that are no error to the caller.
+            seconds: how long the server may think.
 
         Raises:
             PoolUnavailable: no answer, half an answer, or one that says to come back later. A write may or
@@ -132,11 +136,12 @@ class Server:
             PoolError: any other answer that is no success.
         """
         body = None if value is None else json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
-        response = self._send(method, path, query, body, {"Content-Type": "application/json"} if body else {})
+        headers = {"Content-Type": "application/json"} if body else {}
+        response = self._send(method, path, query, body, headers, seconds=seconds)
         found = self._json(response, method, path)
         if response.status < 300 or response.status in expect:
             return Answer(response.status, found)
-        raise self._error(method, path, response.status, found)
+        raise self._error(method, path, response, found)
 
     def upload(self, path: str, chunks: Iterator[bytes], length: int, content_type: str) -> Answer:
         """PUT bytes that are never in memory as a whole; 409 is no error here.
@@ -155,7 +160,7 @@ class Server:
         found = self._json(response, "PUT", path)
         if response.status < 300 or response.status == 409:
             return Answer(response.status, found)
-        raise self._error("PUT", path, response.status, found)
+        raise self._error("PUT", path, response, found)
 
     def download(self, path: str, chunk: int) -> Iterator[bytes] | None:
         """GET bytes piece by piece; None if there is nothing at that path.
@@ -168,7 +173,7 @@ class Server:
             response.drain_conn()
             return None
         if response.status >= 300:
-            raise self._error("GET", path, response.status, self._json(response, "GET", path))
+            raise self._error("GET", path, response, self._json(response, "GET", path))
         return self._pieces(response, path, chunk)
 
     def _pieces(self, response: urllib3.BaseHTTPResponse, path: str, chunk: int) -> Iterator[bytes]:
@@ -188,6 +193,7 @@ class Server:
         headers: dict[str, str],
         *,
         stream: bool = False,
+        seconds: float = ANSWER_SECONDS,
     ) -> urllib3.BaseHTTPResponse:
         target = f"{self.url}/{path}"
         if query:
@@ -197,15 +203,14 @@ class Server:
         if self._refused is not None:
             raise PoolRefused(self._refused.message, self._refused.advice)
         who = self._authentication.headers()
-        response = self._exchange(method, target, body, {**self._headers, **who, **headers}, stream=stream)
+        options = {"preload_content": not stream, "timeout": _timeout(seconds)}
+        response = self._exchange(method, target, body, {**self._headers, **who, **headers}, options)
         if response.status == 401 and self._authentication.renew(who):
             if isinstance(body, _Body):  # what was sent of it is gone
                 raise PoolUnavailable(f"the session with {self.url} had run out", "It is tried again.")
             response.drain_conn()
             who = self._authentication.headers()
-            response = self._exchange(
-                method, target, body, {**self._headers, **who, **headers}, stream=stream
-            )
+            response = self._exchange(method, target, body, {**self._headers, **who, **headers}, options)
         self._authentication.heed(response.headers.getlist("Set-Cookie"))
         return response
 
@@ -215,15 +220,14 @@ class Server:
         target: str,
         body: bytes | _Body | None,
         headers: dict[str, str],
-        *,
-        stream: bool = False,
+        options: Mapping[str, Any] = MappingProxyType({}),
     ) -> urllib3.BaseHTTPResponse:
         if self._pid != os.getpid():
             self._http = self._open()  # a parent's connections are the parent's
         sent = time.time()
         try:
             response = self._http.request(
-                method, target, body=body, headers=headers, preload_content=not stream, redirect=False
+                method, target, body=body, headers=headers, redirect=False, **options
             )
         except LocationParseError as error:
             raise ConfigError(f"{self.url} is not the address of a server") from error
@@ -231,10 +235,9 @@ class Server:
             path = target[len(self.url) + 1 :].partition("?")[0]
             raise self._no_answer(method, path, error) from error
         if response.status in _REDIRECTS:
-            place = response.headers.get("Location", "another place")
-            raise PoolRefused(
-                f"{self.url} sends us on to {without_login(place)}", "Give that server's own URL."
-            )
+            place = response.headers.get("Location", "")
+            path = target[len(self.url) + 1 :].partition("?")[0]
+            raise redirection(self.url, f"{method} /{path}", place, spoke=self._spoke)
         if response.status == 407:
             raise proxy_refusal(self.url, without_login(proxy_of(self.url) or "on the way"))
         self._read_clock(response.headers.get("Date"), sent, time.time())
@@ -259,27 +262,31 @@ class Server:
         if not data:
             return None
         try:
-            return json.loads(data)
+            value = json.loads(data)
         except ValueError as error:
             if response.status == 401:
                 return None  # a web server before the database asks for the password: its page says no more
-            what = f"{self.url} answered {response.status} to {method} /{path} with what is no JSON"
-            if response.status in MAY_PASS or (response.status < 300 and not data.lstrip().startswith(b"<")):
-                raise PoolUnavailable(what, "It is tried again.") from error
-            raise PoolRefused(
-                f"{what}: {data[:80].decode('utf-8', 'replace')!r}",
-                "Is it a CouchDB? A proxy or a login page may answer in its place; check the URL and the path.",
+            what = f"{method} /{path}"
+            raise no_json(
+                self.url, what, response.status, response.headers, data, spoke=self._spoke
             ) from error
+        self._spoke = True
+        return value
 
     def _no_answer(self, method: str, path: str, error: Exception) -> PicasError:
-        return no_answer(self.url, f"{method} /{path}", error, proxy_of(self.url))
+        return no_answer(self.url, f"{method} /{path}", error, proxy_of(self.url), spoke=self._spoke)
 
-    def _error(self, method: str, path: str, status: int, value: Any) -> PicasError:
-        error = refusal(self.url, f"{method} /{path}", status, value, self.login)
+    def _error(self, method: str, path: str, response: urllib3.BaseHTTPResponse, value: Any) -> PicasError:
+        status = response.status
+        error = refusal(self.url, f"{method} /{path}", status, response.headers, value, self.login)
         # A login that was refused is not sent again: a few tries lock its user and this address out.
         if status == 401 and self.login is not None and isinstance(error, PoolRefused):
             self._refused = error
         return error
+
+
+def _timeout(seconds: float) -> urllib3.Timeout:
+    return urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds)
 
 
 class _Body:
