@@ -1,0 +1,317 @@
+"""The design documents of a CouchDB database: found, written, exchanged for newer ones without a stall, removed.
+
+Any change to the views of a design document makes the server build the index anew, and until it is built a
+reader that does not wait for it is told that there is nothing. So documents are compared before they are
+written, and new views are built under another name before they take the place of the old ones: the server
+knows an index by what its views are, not by their document's name.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from picas.errors import InvalidInput, PoolRefused, PoolUnavailable
+from picas.selection import Selection
+from picas.stores import design
+from picas.stores.design import CLASSIC, CLASSIC_VIEWS, NEXT, Judged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from picas.stores.http import Server
+
+    Document = dict[str, Any]
+    OnProgress = Callable[[str, int], object]
+
+POLL_SECONDS = 0.3
+"""How often is looked how far an index has been built."""
+
+NEARLY = 500
+"""So few changes are missing from an index that it is waited for without telling."""
+
+MAY_NOT = (401, 403)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A design document that is there.
+
+    Attributes:
+        rows: for each of its views the number of its rows; None where the server cannot tell.
+        slow: its totals are summed in JavaScript.
+        pending: changes that its index does not have yet; None where the server does not say.
+    """
+
+    name: str
+    judged: Judged
+    rows: Mapping[str, int | None]
+    slow: bool
+    pending: int | None
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of a design document: ``created``, ``updated``, ``unchanged``, or ``kept`` as somebody else has it."""
+
+    name: str
+    outcome: str
+    where: str = ""
+
+
+class Designs:
+    """The design documents of a database.
+
+    Args:
+        database: the database's name, quoted.
+
+    Every method may raise `PoolUnavailable` and `PoolRefused`.
+    """
+
+    def __init__(self, server: Server, database: str) -> None:
+        self._server = server
+        self._database = database
+        self._place = f"{server.url}/{database}"
+
+    # --- Reading ---
+
+    def get(self, name: str) -> Document | None:
+        """The design document of this name."""
+        answer = self._server.request("GET", self._path(name), expect=(404,))
+        found: Document = answer.value
+        return None if answer.status == 404 else found
+
+    def survey(self) -> list[Found]:
+        """All design documents, by name."""
+        query = {"startkey": '"_design/"', "endkey": '"_design0"', "include_docs": True}
+        answer = self._server.request("GET", f"{self._database}/_all_docs", query=query)
+        return [self._found(row["doc"]) for row in answer.value["rows"] if row.get("doc")]
+
+    def _found(self, doc: Document) -> Found:
+        name = doc["_id"].partition("/")[2]
+        views = doc.get("views")
+        names = list(views) if isinstance(views, dict) and doc.get("language") != "query" else []
+        rows = {view: self._count(name, view) for view in names if view != "lib"}
+        pending = self.pending(name) if names else 0
+        return Found(name, design.judge(name, doc), rows, design.slow_reduce(doc), pending)
+
+    def _count(self, name: str, view: str) -> int | None:
+        """How many rows the view has, as far as it is built."""
+        query = {"limit": 0, "reduce": False, "update": "false"}
+        # 404, 400, 500: a view whose function the server cannot even read.
+        answer = self._server.request(
+            "GET", f"{self._path(name)}/_view/{view}", query=query, expect=(400, 404, 500)
+        )
+        found = answer.value.get("total_rows") if isinstance(answer.value, dict) else None
+        return found if isinstance(found, int) else None
+
+    def pending(self, name: str) -> int | None:
+        """How many changes the index of this design document does not have yet; None if that is not known."""
+        answer = self._server.request("GET", f"{self._path(name)}/_info", expect=(404,))
+        try:
+            return int(answer.value["view_index"]["updates_pending"]["minimum"])
+        except (KeyError, TypeError, ValueError):
+            return None  # PouchDB's server does not say
+
+    # --- Writing ---
+
+    def ensure(self, name: str) -> bool:
+        """Have our own design document of this name; it is written only where there is none.
+
+        Returns:
+            False if there is none, and we may not write it.
+
+        Raises:
+            PoolRefused: what is there under its name cannot be used.
+        """
+        found = self.get(name)
+        if found is None:
+            # 409: another process was faster.
+            answer = self._server.request("PUT", self._path(name), design.own()[name], expect=(409, *MAY_NOT))
+            return answer.status not in MAY_NOT
+        if not design.is_readable(name, found):
+            raise self.unusable(name)
+        return True
+
+    def unusable(self, name: str) -> PoolRefused:
+        """The error for a design document of ours that gives other rows than it should."""
+        return PoolRefused(
+            f"{self._place}: the design document {name} is not what PiCaS has written: somebody has changed it,"
+            " or it is of an older version",
+            f"picas views create writes it anew: picas --pool {self._place} views create",
+        )
+
+    def create_own(self, on_progress: OnProgress | None = None) -> list[Made]:
+        """Bring our own design documents up to date; one of a newer program stays as it is."""
+        made = []
+        for name, wanted in design.own().items():
+            found = self.get(name)
+            if found is not None and design.judge(name, found).standing == "newer":
+                made.append(Made(name, "kept"))
+            else:
+                made.append(Made(name, self._write(name, found, wanted, on_progress)))
+        return made
+
+    def create_classic(
+        self,
+        name: str = CLASSIC,
+        where: Selection | None = None,
+        *,
+        force: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> Made:
+        """Have the five classic views under this name, of the tokens that fit.
+
+        Args:
+            where: the condition; None for that which the document has already, else for all tokens.
+            force: also where somebody else has written the document, or changed it. Their other views stay.
+            on_progress: called with the name of an index that is being built and the changes it lacks.
+
+        Raises:
+            InvalidInput: a design document of this name is somebody else's, or the name cannot be one.
+        """
+        _check_name(name)
+        found = self.get(name)
+        judged = design.judge(name, found) if found is not None else Judged("classic", ours=True)
+        if found is not None and not force:
+            if judged.standing == "newer" or (judged.kind == "classic" and not judged.ours and where is None):
+                return Made(name, "kept", judged.where)
+            if not judged.ours or judged.standing == "edited":
+                who = "was changed by somebody" if judged.ours else "is another program's"
+                raise InvalidInput(
+                    f"{self._place}: the design document {name} {who}; it is left as it is",
+                    "--force replaces the five classic views in it; its other views stay.",
+                )
+        if where is None and judged.where:
+            where = Selection.parse(judged.where)
+        wanted = _with_others_kept(design.classic(where), found or {})
+        return Made(name, self._write(name, found, wanted, on_progress), where.text if where else "")
+
+    def _write(
+        self, name: str, found: Document | None, wanted: Document, on_progress: OnProgress | None
+    ) -> str:
+        if found is None:
+            self._put(name, wanted)
+            self.build(name, on_progress)
+            return "created"
+        if {key: value for key, value in found.items() if not key.startswith("_")} == wanted:
+            self.build(name, on_progress)
+            return "unchanged"
+        if design.digest(found) == design.digest(wanted):
+            self._put(name, {**wanted, "_rev": found["_rev"]})
+            return "updated"
+        self._exchange(name, found, wanted, on_progress)
+        return "updated"
+
+    def _exchange(self, name: str, found: Document, wanted: Document, on_progress: OnProgress | None) -> None:
+        """Put new views in the place of others, with no moment at which they are not built.
+
+        Cut off in the middle, the next one goes on with what has been built so far.
+        """
+        coming = name + NEXT
+        there = self.get(coming)
+        if there is None or design.digest(there) != design.digest(wanted):
+            self._put(coming, {**wanted, **({"_rev": there["_rev"]} if there else {})})
+        self.build(coming, on_progress)
+        self._put(name, {**wanted, "_rev": found["_rev"]})
+        self._delete(coming)
+        self._clean_up()
+
+    def build(self, name: str, on_progress: OnProgress | None = None) -> None:
+        """Wait until the index of this design document is built."""
+        found = self.get(name)
+        views = list((found or {}).get("views") or {})
+        if not views:
+            return
+        path = f"{self._path(name)}/_view/{views[0]}"
+        query = {"limit": 0, "reduce": False}
+        self._server.request("GET", path, query={**query, "update": "lazy"})
+        while (pending := self.pending(name)) is not None and pending > NEARLY:
+            if on_progress is not None:
+                on_progress(name, pending)
+            time.sleep(POLL_SECONDS)
+        self._server.request("GET", path, query=query)
+
+    def remove(self, name: str, *, force: bool = False) -> None:
+        """Remove a design document with its views.
+
+        Raises:
+            InvalidInput: there is none of this name, or it is not to be removed without ``force``.
+        """
+        found = self.get(name)
+        if found is None:
+            raise InvalidInput(
+                f"{self._place} has no design document {name}", "picas views list shows those there are."
+            )
+        judged = design.judge(name, found)
+        why = ""
+        if judged.kind == "own":
+            why = "is what pilots find tokens by; where it is missing they write it again, or work slowly"
+        elif not judged.ours:
+            why = "is another program's"
+        elif judged.standing == "edited":
+            why = "was changed by somebody"
+        elif judged.kind == "classic" and (others := set(found["views"]) - set(CLASSIC_VIEWS)):
+            why = f"also has views of somebody else: {', '.join(sorted(others))}"
+        if why and not force:
+            raise InvalidInput(f"{self._place}: the design document {name} {why}", "--force removes it.")
+        self._delete(name)
+        self._clean_up()
+
+    # --- Requests ---
+
+    def _path(self, name: str) -> str:
+        return f"{self._database}/_design/{quote(name, safe='')}"
+
+    def _put(self, name: str, document: Document) -> None:
+        answer = self._server.request("PUT", self._path(name), document, expect=(409, *MAY_NOT))
+        if answer.status in MAY_NOT:
+            raise self.not_allowed()
+        if answer.status == 409:
+            raise PoolUnavailable(
+                f"{self._place}: somebody else is writing the design document {name} at the same time",
+                "Try again.",
+            )
+
+    def not_allowed(self) -> PoolRefused:
+        """The error where views are to be written or removed, and we may not."""
+        said = "only an administrator of the database may write and remove its design documents"
+        return PoolRefused(f"{self._place}: {said}", self.how_to_get_views)
+
+    @property
+    def how_to_get_views(self) -> str:
+        """What to ask an administrator for."""
+        return f"Ask whoever runs it for this, once: picas --pool {self._place} views create"
+
+    def _delete(self, name: str) -> None:
+        found = self.get(name)
+        if found is not None:
+            query = {"rev": found["_rev"]}
+            answer = self._server.request(
+                "DELETE", self._path(name), query=query, expect=(404, 409, *MAY_NOT)
+            )
+            if answer.status in MAY_NOT:
+                raise self.not_allowed()
+
+    def _clean_up(self) -> None:
+        """Have the files of indexes removed that nothing refers to any more, where we may."""
+        self._server.request("POST", f"{self._database}/_view_cleanup", {}, expect=(404, *MAY_NOT))
+
+
+def _with_others_kept(classic: Document, found: Mapping[str, Any]) -> Document:
+    """The five classic views beside whatever else is in a design document."""
+    others = {view: each for view, each in (found.get("views") or {}).items() if view not in CLASSIC_VIEWS}
+    kept = {key: value for key, value in found.items() if not key.startswith("_")}
+    return {**kept, **classic, "views": {**classic["views"], **others}}
+
+
+def _check_name(name: str) -> None:
+    if name in design.own() or name.endswith(NEXT):
+        raise InvalidInput(f"the design document {name} is PiCaS's own", "Give the views another name.")
+    if not name or name.startswith("_") or "/" in name or any(ord(letter) < 32 for letter in name):
+        raise InvalidInput(
+            f"'{name}' cannot be the name of a design document",
+            "Take letters, digits and '-', such as SingleCore.",
+        )
