@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from tests.couchdb.servers import CouchServer, GivenServer, couchdb_home
 
+import picas
 from benchmarks._harness import BenchmarkError
 from picas.stores import design
 
@@ -74,6 +75,17 @@ class Database:
         """Raise `BenchmarkError` unless there are so many tokens and all are done."""
         if self.counts() != {"done": tokens}:
             raise BenchmarkError(f"expected {tokens} done, the database has {self.counts()}")
+
+
+@contextlib.contextmanager
+def filled(server: AnyServer, tokens: int) -> Iterator[Database]:
+    """A database with so many tokens, its views built."""
+    with Database(server) as database:
+        with picas.open_pool(database.url) as pool:
+            pool.push(["x"] * tokens)
+        if database.counts() != {"todo": tokens}:
+            raise BenchmarkError(f"{tokens} tokens were pushed, and the database has {database.counts()}")
+        yield database
 
 
 def version(server: AnyServer) -> str:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tests.couchdb import classic as one_x
 
-import picas
-from benchmarks._harness import BenchmarkError, Contender, Report, Sample, Verdict, play, say, scratch
+from benchmarks._harness import Contender, Report, Sample, Verdict, play, say, scratch
 
 from ._fleet import DRIVERS, fly
-from ._server import VIEW, Database, couchdb, version
+from ._server import VIEW, Database, couchdb, filled, version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ._server import AnyServer
 
 MANY = 32
@@ -92,17 +88,6 @@ def run(*, quick: bool = False, rows: str = "") -> Report:
             ),
         ]
     return report
-
-
-@contextlib.contextmanager
-def filled(server: AnyServer, tokens: int) -> Iterator[Database]:
-    """A database with so many tokens, its views built."""
-    with Database(server) as database:
-        with picas.open_pool(database.url) as pool:
-            pool.push(["x"] * tokens)
-        if database.counts() != {"todo": tokens}:
-            raise BenchmarkError(f"{tokens} tokens were pushed, and the database has {database.counts()}")
-        yield database
 
 
 def wire(server: AnyServer, tokens: int, clients: int) -> float:
