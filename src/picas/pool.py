@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Callable
 from picas import config, copying, intake, tokens
 from picas.errors import TokenNotFound, TokenTooLarge
 from picas.payload import Payload
-from picas.stores import open_store
+from picas.stores import PATIENCE_SECONDS, open_store
 from picas.stores.base import Change
 from picas.tokens import Claimer, Failure, Outcome, State, Token
 
@@ -355,6 +355,7 @@ def open_pool(
     auth: str | None = None,
     ca: str | None = None,
     insecure: bool | None = None,
+    patience: float = PATIENCE_SECONDS,
 ) -> Pool:
     """Open the pool at a URL; an embedded one is made if it is not there.
 
@@ -368,6 +369,8 @@ def open_pool(
         auth: ``"basic"``, ``"session"`` or ``"jwt"``.
         ca: a file of certificate authorities to trust in place of the system's.
         insecure: whether any certificate of the server will do.
+        patience: for how many seconds to go on asking a server that does not answer, before it is said so; of
+            one that has never answered, whose address may be wrong, two at most.
 
     Raises:
         ConfigError: the URL names no kind of pool, or the rest cannot be used.
@@ -375,7 +378,7 @@ def open_pool(
     """
     given = {"username": username, "password": password, "auth": auth, "ca": ca, "insecure": insecure}
     settings = config.load(url, given=given)
-    return Pool(open_store(settings.pool, settings.access))
+    return Pool(open_store(settings.pool, settings.access, patience=patience))
 
 
 def this_process() -> Claimer:

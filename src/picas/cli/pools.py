@@ -13,6 +13,7 @@ from picas.cli import output
 from picas.cli.options import OTHER, Call
 from picas.credentials import split_login
 from picas.errors import PoolRefused
+from picas.stores import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -22,26 +23,30 @@ if TYPE_CHECKING:
     from picas.tokens import Token
 
 
-def existing(call: Call) -> Pool:
-    """The pool, for a verb that has no use for an empty one.
+def existing(call: Call, *, patience: float = PATIENCE_SECONDS) -> Pool:
+    """The pool, for a verb that has no use for an empty one; see `made`.
 
     Raises:
         PoolRefused: there is no such file; none is made.
     """
     _check_there(call.settings.pool, "picas push FILE makes one; --pool URL names another.")
-    return made(call)
+    return made(call, patience=patience)
 
 
-def made(call: Call) -> Pool:
-    """The pool, made if it is not there; closed when the verb is over."""
-    return _open(call, call.pool, call.settings)
+def made(call: Call, *, patience: float = PATIENCE_SECONDS) -> Pool:
+    """The pool, made if it is not there; closed when the verb is over.
+
+    Args:
+        patience: see `picas.pool.open_pool`.
+    """
+    return _open(call, call.pool, call.settings, patience)
 
 
-def _open(call: Call, url: str | None, settings: config.Settings) -> Pool:
+def _open(call: Call, url: str | None, settings: config.Settings, patience: float = PATIENCE_SECONDS) -> Pool:
     from picas.pool import open_pool  # noqa: PLC0415 - start-up
 
     warn(call, url, settings)
-    pool = open_pool(url, **call.given)
+    pool = open_pool(url, **call.given, patience=patience)
     click.get_current_context().call_on_close(pool.close)
     return pool
 

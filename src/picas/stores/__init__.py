@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from picas.stores.base import Store
     from picas.stores.http import Server
 
+PATIENCE_SECONDS = 15.0
+"""A server that restarts, or a proxy with a hiccup, is back before this; nobody at a terminal waits for longer."""
 
-def open_store(url: str, access: Access | None = None) -> Store:
+
+def open_store(url: str, access: Access | None = None, *, patience: float = 0.0) -> Store:
     """The store that a URL names.
 
     Args:
@@ -23,6 +26,7 @@ def open_store(url: str, access: Access | None = None) -> Store:
             ``http(s)://host:port/database``.
         access: how a server is reached, and as whom; if None, as the environment and the configuration file
             say.
+        patience: for how many seconds to go on asking a server that does not answer.
 
     Raises:
         ConfigError: the URL names no kind of store that there is, or the access cannot be used.
@@ -40,18 +44,18 @@ def open_store(url: str, access: Access | None = None) -> Store:
     if scheme in ("http", "https"):
         from picas.stores.couchdb import CouchStore  # noqa: PLC0415
 
-        return CouchStore(*connect(url, access))
+        return CouchStore(*connect(url, access, patience=patience))
     raise ConfigError(f"there is no kind of pool called '{scheme}'", POOL_FORMS)
 
 
-def connect(url: str, access: Access | None = None) -> tuple[Server, str]:
+def connect(url: str, access: Access | None = None, *, patience: float = 0.0) -> tuple[Server, str]:
     """The server of a pool on CouchDB, with the login that is found for it, and the database's name.
 
     Nothing is sent yet.
 
     Args:
         url: ``http(s)://[user:password@]host:port/database``.
-        access: as for `open_store`.
+        access, patience: as for `open_store`.
 
     Raises:
         ConfigError: the URL, a certificate or a file of passwords cannot be used.
@@ -65,4 +69,5 @@ def connect(url: str, access: Access | None = None) -> tuple[Server, str]:
     sources = list(access.sources)
     if login is not None:
         sources.insert(0, Source(login.source, login.username, login.password))
-    return Server(server, find(server, sources, named=access.auth != "jwt"), access), database
+    login = find(server, sources, named=access.auth != "jwt")
+    return Server(server, login, access, patience), database

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -23,8 +24,9 @@ from picas._version import __version__
 from picas.config import Access
 from picas.credentials import Login, split_login, without_login
 from picas.errors import ConfigError, PicasError, PoolRefused, PoolUnavailable
-from picas.stores import session
+from picas.stores import deep, session
 from picas.stores.http_errors import no_answer, no_json, proxy_refusal, redirection, refusal
+from picas.stores.patience import FIRST_SECONDS, persist
 from picas.stores.transport import make_connections, proxy_of
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ CONNECTIONS = 8
 """Connections kept open for the threads of one pilot."""
 
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
+
+_READS = re.compile(r"/_(?:all_docs|find|changes|bulk_get|view/[^/]+)$")
+"""Paths at which a POST changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +62,17 @@ class Server:
         url: ``http(s)://host:port`` with an optional path prefix, without credentials.
         login: who asks; None for nobody.
         access: how to say who asks, and how certificates are checked.
+        patience: for how many seconds a request that finds no server is repeated; see `picas.stores.patience`.
 
     Raises:
         ConfigError: the URL, a certificate file or the environment's proxy cannot be used.
     """
 
-    def __init__(self, url: str, login: Login | None = None, access: Access | None = None) -> None:
+    def __init__(
+        self, url: str, login: Login | None = None, access: Access | None = None, patience: float = 0.0
+    ) -> None:
         self.url = url.rstrip("/")
+        self.patience = patience
         self.login = login
         self._access = access or Access()
         self._headers = {"Accept": "application/json", "User-Agent": f"picas/{__version__}"}
@@ -137,11 +146,19 @@ class Server:
         """
         body = None if value is None else json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
         headers = {"Content-Type": "application/json"} if body else {}
-        response = self._send(method, path, query, body, headers, seconds=seconds)
-        found = self._json(response, method, path)
-        if response.status < 300 or response.status in expect:
-            return Answer(response.status, found)
-        raise self._error(method, path, response, found)
+
+        def ask() -> Answer:
+            response = self._send(method, path, query, body, headers, seconds=seconds)
+            found = self._json(response, method, path)
+            if response.status < 300 or response.status in expect:
+                return Answer(response.status, found)
+            raise self._error(method, path, response, found)
+
+        reads = method == "GET" or _READS.search(path) is not None
+        return persist(ask, self._patience_left, repeatable=reads)
+
+    def _patience_left(self) -> float:
+        return self.patience if self._spoke else min(self.patience, FIRST_SECONDS)
 
     def upload(self, path: str, chunks: Iterator[bytes], length: int, content_type: str) -> Answer:
         """PUT bytes that are never in memory as a whole; 409 is no error here.
@@ -262,7 +279,7 @@ class Server:
         if not data:
             return None
         try:
-            value = json.loads(data)
+            value = deep.loads(data)
         except ValueError as error:
             if response.status == 401:
                 return None  # a web server before the database asks for the password: its page says no more

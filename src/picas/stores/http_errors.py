@@ -9,13 +9,12 @@ from __future__ import annotations
 import ssl
 import time
 from email.utils import parsedate_to_datetime
-from http.client import BadStatusLine, RemoteDisconnected
+from http.client import BadStatusLine, IncompleteRead, RemoteDisconnected
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from urllib3.exceptions import (
     ConnectTimeoutError,
-    IncompleteRead,
     MaxRetryError,
     NameResolutionError,
     NewConnectionError,
