@@ -228,16 +228,11 @@ def _read(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read, is no TOML, or has a key or value that means nothing.
     """
-    if sys.version_info >= (3, 11):
-        import tomllib  # noqa: PLC0415 - not there in older Pythons
-    else:
-        import tomli as tomllib  # noqa: PLC0415 - only needed there
-
     try:
-        table: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+        table = parse(path, path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}", "Mend it, or move it away.") from error
     _check_keys(path, "", table, ("pool", *_TABLES))
     if not isinstance(table.get("pool", ""), str):
@@ -250,6 +245,23 @@ def _read(path: Path) -> dict[str, Any]:
     for name in _PATHS & table["couchdb"].keys():
         table["couchdb"][name] = str(path.parent / Path(table["couchdb"][name]).expanduser())
     return table
+
+
+def parse(path: Path, text: str) -> dict[str, Any]:
+    """The text of a configuration file as it is written, unchecked.
+
+    Raises:
+        ConfigError: it is no TOML.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib  # noqa: PLC0415 - not there in older Pythons
+    else:
+        import tomli as tomllib  # noqa: PLC0415 - only needed there
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} cannot be read: {error}", "Mend it, or move it away.") from error
 
 
 def _check_table(path: Path, name: str, table: object, known: _Known) -> None:

@@ -165,6 +165,32 @@ def confirm(question: str) -> bool:
     return answer.strip().lower() in ("y", "yes")
 
 
+def ask(question: str, default: str = "") -> str:
+    """Ask on the terminal for a line; the default for an empty one."""
+    shown = f" [{visible(default)}]" if default else ""
+    sys.stderr.write(f"{question}{shown}: ")
+    sys.stderr.flush()
+    answer = sys.stdin.readline()
+    if not answer.endswith("\n"):
+        sys.stderr.write("\n")
+    return answer.strip() or default
+
+
+def ask_secret(question: str) -> str:
+    """Ask on the terminal for what nobody is to see."""
+    import getpass  # noqa: PLC0415 - start-up
+
+    try:
+        return getpass.getpass(f"{question}: ")
+    except EOFError:
+        return ""
+
+
+def read_secret() -> str:
+    """The first line of standard input, for a program that has the secret."""
+    return sys.stdin.readline().rstrip("\r\n")
+
+
 class StatusLine:
     """A line on a terminal's standard error that is overwritten now and then; nothing where there is none.
 
