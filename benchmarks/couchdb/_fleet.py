@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks._harness import BenchmarkError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 DRIVERS = Path(__file__).parent / "_drivers"
 
@@ -67,6 +68,24 @@ class Member:
         return "it said:\n" + self._errors.read_text(errors="replace")[-2000:]
 
 
+@contextlib.contextmanager
+def manned(commands: Sequence[Sequence[object]], cwd: Path) -> Iterator[list[Member]]:
+    """A process for each command, all of which have said ``ready``; none outlives the block.
+
+    Raises:
+        BenchmarkError: one of them failed before.
+    """
+    fleet: list[Member] = []
+    try:
+        fleet += (Member(command, cwd / f".errors-{i}") for i, command in enumerate(commands))
+        for member in fleet:
+            member.wait_ready()
+        yield fleet
+    finally:
+        for member in fleet:
+            member.kill()
+
+
 def fly(
     commands: Sequence[Sequence[object]], cwd: Path, seconds: float = FLEET_SECONDS
 ) -> tuple[float, list[dict[str, Any]]]:
@@ -78,16 +97,8 @@ def fly(
     Raises:
         BenchmarkError: one of them failed, or they take too long.
     """
-    fleet: list[Member] = []
-    try:
-        for i, command in enumerate(commands):
-            fleet.append(Member(command, cwd / f".errors-{i}"))
-        for member in fleet:
-            member.wait_ready()
+    with manned(commands, cwd) as fleet:
         start = time.monotonic()
         for member in fleet:
             member.go()
         return start, [member.answer(start + seconds) for member in fleet]
-    finally:
-        for member in fleet:
-            member.kill()

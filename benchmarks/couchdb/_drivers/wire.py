@@ -138,4 +138,5 @@ async def main() -> None:
     print(json.dumps({"last": run.last, "done": run.finished, "tried": run.tried, "lost": run.lost}))
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())
