@@ -249,6 +249,7 @@ def timed(
     cwd: Path,
     env: Mapping[str, str] | None = None,
     stdin: Path | None = None,
+    limit: float = PROCESS_LIMIT_S,
 ) -> Usage:
     """Run `argv` from start to exit and return what it cost; its output goes to a file.
 
@@ -261,7 +262,8 @@ def timed(
         code = _wait(
             subprocess.Popen(
                 launcher, cwd=cwd, env=env, stdin=source, stdout=out, stderr=err, start_new_session=True
-            )
+            ),
+            limit,
         )
     if code != 0:
         tail = errors.read_text(encoding="utf-8", errors="replace")[-2000:]
@@ -286,13 +288,13 @@ def drive(python: str | Path, driver: str, *args: object, cwd: Path) -> dict[str
     return answer
 
 
-def _wait(process: subprocess.Popen[bytes]) -> int:
+def _wait(process: subprocess.Popen[bytes], limit: float = PROCESS_LIMIT_S) -> int:
     """The exit code of a process that leads its own session.
 
     If it hangs, or the benchmark is interrupted, nothing of it keeps running.
     """
     try:
-        return process.wait(PROCESS_LIMIT_S)
+        return process.wait(limit)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -73,8 +73,17 @@ class Database:
 
     def expect_done(self, tokens: int) -> None:
         """Raise `BenchmarkError` unless there are so many tokens and all are done."""
-        if self.counts() != {"done": tokens}:
-            raise BenchmarkError(f"expected {tokens} done, the database has {self.counts()}")
+        self.expect({"done": tokens})
+
+    def expect(self, counts: dict[str, int]) -> None:
+        """Raise `BenchmarkError` unless there are so many tokens in each state; the views are built before.
+
+        Raises:
+            TimeoutError: that takes long; the server goes on with it.
+        """
+        found = self.counts()
+        if found != counts:
+            raise BenchmarkError(f"expected {counts}, the database has {found}")
 
 
 @contextlib.contextmanager
@@ -83,8 +92,7 @@ def filled(server: AnyServer, tokens: int) -> Iterator[Database]:
     with Database(server) as database:
         with picas.open_pool(database.url) as pool:
             pool.push(["x"] * tokens)
-        if database.counts() != {"todo": tokens}:
-            raise BenchmarkError(f"{tokens} tokens were pushed, and the database has {database.counts()}")
+        database.expect({"todo": tokens})
         yield database
 
 
