@@ -82,5 +82,6 @@ lock: env
 	$(BIN)/uv $(EXPORT) --output-file $(LOCKED)
 
 clean:
-	rm -rf $(VENV) .nox site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .nox site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
+	  tests/couchdb/node_modules tests/couchdb/.classic
 	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
