@@ -1,44 +1,68 @@
 """Where the next claim in a CouchDB database looks: a walk over the index of free tokens.
 
-It starts at the front. When others are met there (a third of a batch is taken), it goes on from a random
-place of the highest priority, and from then on from where it last was, so that pilots rarely meet and an
-index that lags behind hardly matters: what one has locked is behind one. At the end it begins again at the
-front, and only there waits for the index to be brought up to date.
+It starts at the front. When others are met there (a third of a batch is taken), it goes on from another
+place, and from then on from where it last was, so that pilots rarely meet and an index that lags behind
+hardly matters: what one has locked is behind one. At the end it begins again at the front, and only there
+waits for the index to be brought up to date. What was read and is not wanted yet is kept: while tokens are
+long, a claim needs no look at the index at all.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections import deque
+from heapq import merge
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from picas.tokens import State, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Container, Mapping
 
     from picas.selection import Selection
 
+    Document = dict[str, Any]
     Rows = list[dict[str, Any]]
     Read = Callable[[Mapping[str, Any]], Rows]
 
 CONTENTION = 1 / 3
-"""Share of a batch found taken from which on the walk goes to a random place."""
+"""Share of a batch found taken from which on the walk goes elsewhere."""
 
 FRONT_SECONDS = 1.0
-"""How often it looks whether something of higher priority has come."""
+"""How often it looks whether something has come to the front."""
 
-PAGE = 100
-"""Rows read at a time where a condition will leave out some."""
+PAGE = 50
+"""Rows read at a time at least; what is not claimed at once is kept."""
+
+FIRST_PAGE = 10
+"""Rows read at first, while it is not known how large documents are."""
+
+PAGE_BYTES = 4_000_000
+"""A page of large documents has fewer rows, so that they do not fill the memory."""
+
+DENSE = 0.01
+"""Share of a range of numbers that must be in use for a random number to be a random place."""
+
+MOST_SKIPPED = 10_000
+"""Rows that the server may have to count off to find a random place where numbers are sparse."""
+
+MOST_LANES = 100
+"""So many different priorities are walked side by side when only age counts; of more, the highest."""
 
 FREE: dict[str, Any] = {"startkey": ["todo"], "endkey": ["todo", {}], "reduce": False}
 """The rows of free tokens in the view: [state, −priority, number]."""
 
+LAGGING = {"update": "false"}
+"""What is added to a query that need not wait for the index."""
 
-@dataclass(frozen=True)
-class _Place:
-    key: list[Any]
+
+class _Place(NamedTuple):
+    """A row: −priority, number, id."""
+
+    priority: Any
+    number: Any
     id: str
 
 
@@ -48,76 +72,180 @@ class Walk:
     Args:
         read: reads rows of the view with the given parameters.
         where: which tokens are wanted; None for all.
+        order: one of `picas.config.ORDERS`. Among others ``oldest`` and ``newest`` are kept nearly: each takes
+            its batch from somewhere near the front.
+        refused: the documents that cannot be claimed.
     """
 
-    def __init__(self, read: Read, where: Selection | None) -> None:
+    def __init__(
+        self,
+        read: Read,
+        where: Selection | None,
+        order: str = "priority",
+        refused: Container[Mapping[str, Any]] = (),
+    ) -> None:
         self._read = read
         self._where = where
+        self._by_age = order != "priority"
+        self._newest = order == "newest"
+        self._refused = refused
         self._place: _Place | None = None  # None: the front
         self._front_seen = 0.0
+        self._kept: deque[Document] = deque()
+        self._row_bytes = 0
+        self._apart = False  # others are at the front
+        self._spread = 1  # how many batches from the front a walk by age may jump
 
-    def candidates(self, limit: int) -> Rows:
+    def candidates(self, limit: int) -> list[Document]:
         """Up to ``limit`` documents that were free when they were read; none if there are none at all."""
         self._look_at_front()
+        if self._kept:
+            return self._from_kept(limit)
         # At the front order counts, and what was written just now is to be seen; from there on the index may lag.
         fresh = self._place is None
+        if fresh:
+            self._front_seen = time.monotonic()
         while True:
-            count = limit if self._where is None else max(limit, PAGE)
+            sizes_known = bool(self._row_bytes)
+            count = self._page(limit)
             rows = self._rows(count, fresh=fresh)
-            fitting = []
-            for row in rows:
-                self._place = _Place(row["key"], row["id"])
-                if self._fits(row.get("doc")):
-                    fitting.append(row["doc"])
-                    if len(fitting) == limit:
-                        break
-            if fitting:
-                return fitting
-            if len(rows) == count:
+            self._kept.extend(row["doc"] for row in rows if self._fits(row.get("doc")))
+            if rows:
+                self._place = _place_of(rows[-1])
+            if len(rows) == count and (not self._kept or (not sizes_known and len(self._kept) < limit)):
                 continue
+            if self._kept:
+                return self._from_kept(limit)
+            self._place = None
             if fresh:
-                self._place = None
                 return []
             # The end. Once more from the front, with an index that knows all that has been written.
-            self._place, fresh = None, True
+            fresh, self._apart = True, False
 
     def met_others(self, tried: int, won: int) -> None:
         """Note how many of a batch were got: among too many others, go elsewhere."""
         if tried and (tried - won) / tried > CONTENTION:
-            self._jump()
+            self._kept.clear()
+            self._apart = True
+            self._spread = min(self._spread * 2, MOST_SKIPPED)
+            self._place = self._near_front(tried) if self._by_age else self._anywhere()
+        elif won:
+            self._spread = 1
+
+    def forget(self, ids: Collection[str]) -> None:
+        """These have been claimed, by another walk of the same pilot."""
+        if self._kept:
+            self._kept = deque(doc for doc in self._kept if doc["_id"] not in ids)
+
+    def _from_kept(self, limit: int) -> list[Document]:
+        return [self._kept.popleft() for _ in range(min(limit, len(self._kept)))]
 
     def _fits(self, doc: Any) -> bool:
-        if not isinstance(doc, dict) or state_of(doc) is not State.TODO:
+        if not isinstance(doc, dict) or state_of(doc) is not State.TODO or doc in self._refused:
             return False
         return self._where is None or self._where.matches(doc["_id"], doc)
 
+    # --- Reading ---
+
+    def _page(self, limit: int) -> int:
+        """How many rows to read."""
+        if not self._row_bytes:
+            return FIRST_PAGE
+        return max(1, min(max(limit, PAGE), PAGE_BYTES // self._row_bytes))
+
     def _rows(self, count: int, *, fresh: bool) -> Rows:
-        query: dict[str, Any] = {**FREE, "include_docs": True, "limit": count}
-        if not fresh:
-            query["update"] = "false"
-        if self._place is not None:
-            query.update(startkey=self._place.key, startkey_docid=self._place.id, limit=count + 1)
+        """The next rows after the place, with their documents."""
+        if not self._by_age:
+            rows = self._lane(None, count, fresh=fresh)
+        else:
+            groups = self._read({**FREE, "reduce": True, "group_level": 2, **({} if fresh else LAGGING)})
+            lanes = [self._lane(group["key"][1], count, fresh=False) for group in groups[:MOST_LANES]]
+            rows = list(merge(*lanes, key=lambda row: _place_of(row)[1:], reverse=self._newest))[:count]
+        if rows and isinstance(rows[-1].get("doc"), dict):
+            self._row_bytes = len(json.dumps(rows[-1]["doc"]))
+        return rows
+
+    def _lane(self, priority: Any, count: int, *, fresh: bool) -> Rows:
+        """The next rows of one priority, or of all in their order."""
+        query: dict[str, Any] = {**FREE, "include_docs": True, "limit": count, **({} if fresh else LAGGING)}
+        place = self._place
+        if priority is not None:
+            query.update(_ends(priority, last=self._newest))
+        if place is not None:
+            lane = place.priority if priority is None else priority
+            query.update(startkey=["todo", lane, place.number], startkey_docid=place.id, limit=count + 1)
         rows = self._read(query)
-        if self._place is not None and rows and rows[0]["id"] == self._place.id:
+        if place is not None and rows and rows[0]["id"] == place.id:
             rows = rows[1:]  # where we stand; it may also be gone by now
         return rows[:count]
 
+    # --- Going elsewhere ---
+
     def _look_at_front(self) -> None:
+        """Go back to the front if something has come there that is to be taken first."""
         if self._place is None or time.monotonic() - self._front_seen < FRONT_SECONDS:
             return
         self._front_seen = time.monotonic()
-        front = self._read({**FREE, "limit": 1, "update": "false"})
-        if front and front[0]["key"][1] < self._place.key[1]:
-            self._place = None
-
-    def _jump(self) -> None:
-        """To a random place among the free tokens of the highest priority."""
-        first = self._read({**FREE, "limit": 1, "update": "false"})
-        if not first:
-            self._place = None
+        top = self._top()
+        if top is None or (self._by_age and self._apart):
             return
-        _, priority, low = first[0]["key"]
-        range_ = {"startkey": ["todo", priority, {}], "endkey": ["todo", priority], "reduce": False}
-        last = self._read({**range_, "descending": True, "limit": 1, "update": "false"})
-        high = last[0]["key"][2] if last else low
-        self._place = _Place(["todo", priority, random.uniform(low, high)], "")  # noqa: S311 - spreads pilots
+        ends = _ends(top["key"][1], last=self._newest)
+        rows = self._read({**ends, "reduce": False, "include_docs": True, "limit": 1, **LAGGING})
+        # The index may lag behind: the document tells whether it is free.
+        if rows and self._fits(rows[0].get("doc")) and self._is_before(_place_of(rows[0]), self._place):
+            self._place = None
+            self._kept.clear()
+
+    def _is_before(self, found: _Place, place: _Place) -> bool:
+        if self._by_age:
+            return bool(found.number > place.number if self._newest else found.number < place.number)
+        # Among others there is always something in front of a place that was chosen at random.
+        return bool(found.priority < place.priority if self._apart else found[:2] < place[:2])
+
+    def _top(self) -> Mapping[str, Any] | None:
+        """The highest priority and how many free tokens have it."""
+        groups = self._read({**FREE, "reduce": True, "group_level": 2, "limit": 1, **LAGGING})
+        return groups[0] if groups else None
+
+    def _anywhere(self) -> _Place | None:
+        """A random place among the free tokens of the highest priority."""
+        top = self._top()
+        if top is None:
+            return None
+        priority, count = top["key"][1], top["value"]
+        ends = [
+            self._read({**_ends(priority, last=last), "reduce": False, "limit": 1, **LAGGING})
+            for last in (False, True)
+        ]
+        if not all(ends):
+            return None
+        first, last = (_place_of(rows[0]) for rows in ends)
+        if count > DENSE * (last.number - first.number + 1) and last.number > first.number:
+            number = random.uniform(first.number, last.number)  # noqa: S311 - spreads pilots
+            return _Place(priority, number, "")
+        return self._skipped(priority, min(count, MOST_SKIPPED))
+
+    def _near_front(self, batch: int) -> _Place | None:
+        """A random place within a stretch from the front that grows while others are met there."""
+        top = self._top()
+        if top is None:
+            return None
+        return self._skipped(top["key"][1], min(top["value"], batch * self._spread, MOST_SKIPPED))
+
+    def _skipped(self, priority: Any, most: int) -> _Place | None:
+        """The place after a random number of rows of a priority."""
+        query = {**_ends(priority, last=self._newest), "reduce": False, "limit": 1, **LAGGING}
+        rows = self._read({**query, "skip": random.randrange(max(1, most))})  # noqa: S311
+        return _place_of(rows[0]) if rows else None
+
+
+def _ends(priority: Any, *, last: bool) -> dict[str, Any]:
+    """The query for the free tokens of a priority, from its first or from its last row on."""
+    low, high = ["todo", priority], ["todo", priority, {}]
+    start, end = (high, low) if last else (low, high)
+    return {"startkey": start, "endkey": end, "descending": last}
+
+
+def _place_of(row: Mapping[str, Any]) -> _Place:
+    _, priority, number = row["key"]
+    return _Place(priority, number, row["id"])

@@ -73,8 +73,14 @@ def take(token: Token) -> Token:
 
 
 def claim_all(store: Store, limit: int = 10_000, order: str = "oldest") -> list[Token]:
-    """What one claim brings."""
-    return store.claim(take, limit, None, order)
+    """Claim until there are so many or nothing is left; one claim may bring fewer than there are."""
+    claimed: list[Token] = []
+    while len(claimed) < limit:
+        more = store.claim(take, limit - len(claimed), None, order)
+        if not more:
+            break
+        claimed += more
+    return claimed
 
 
 def finished(token: Token, ended: float, exit_code: int = 0) -> Token:

@@ -1,0 +1,153 @@
+"""Claiming in a CouchDB database: candidates from a walk over the index, locked in one write.
+
+A claim holds only if the server confirms it with a quorum: on a cluster a write that is merely ``accepted``
+may be one of two winners, so nothing is done with it until that is known (see `picas.stores.doubt`). Every claim has a random id, since two equal documents
+get the same revision and would both win; by it a claim whose answer was lost is recognised.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Callable
+
+from picas.backoff import Backoff
+from picas.errors import InvalidInput, PoolError, PoolUnavailable, TokenTooLarge
+from picas.stores import bulk
+from picas.stores.doubt import Doubts
+from picas.stores.refused import RefusedClaims
+from picas.stores.walk import Walk
+from picas.tokens import Token
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from picas.selection import Selection
+    from picas.stores.attached import Attached
+    from picas.stores.http import Server
+    from picas.stores.index import Read
+
+ROUNDS = 20
+"""How often a claim tries to win against others before it reports that it could not."""
+
+BACK_OFF_SECONDS = (0.01, 1.0)
+"""Shortest and longest pause between two of these tries."""
+
+
+class Claims:
+    """The claims of one process; one is made at a time.
+
+    Args:
+        database: the database's name, quoted.
+        reader: what a walk reads that looks for tokens that fit; see `picas.stores.index.Claimable`.
+        attached: gets to know the attachments of what is read and written.
+        to_mend: see `picas.stores.doubt.Doubts`.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        database: str,
+        reader: Callable[[Selection | None], Read],
+        attached: Attached,
+        to_mend: Callable[[int], list[str]],
+    ) -> None:
+        self._server = server
+        self._database = database
+        self._reader = reader
+        self._attached = attached
+        self._lock = threading.Lock()
+        self._walks: dict[tuple[str, str], Walk] = {}
+        self._doubts = Doubts(server, database, to_mend)
+        self._refused = RefusedClaims()
+
+    def claim(
+        self, take: Callable[[Token], Token], limit: int, where: Selection | None, order: str
+    ) -> list[Token]:
+        """See `picas.stores.base.Store.claim`."""
+        with self._lock:
+            walk = self._walk(where, order)
+            pause = Backoff(*BACK_OFF_SECONDS)
+            tries = 0
+            while tries < ROUNDS:
+                held = self._doubts.take(limit)
+                if held:
+                    return held
+                candidates = walk.candidates(limit)
+                if not candidates:
+                    if self._doubts.look_again():
+                        tries += 1
+                        continue
+                    self._refused.tell()
+                    return []
+                won, refused = self._write(take, candidates)
+                walk.met_others(len(candidates) - refused, len(won))
+                if won:
+                    self._won(walk, won)
+                    return won
+                if refused < len(candidates):  # somebody was faster
+                    tries += 1
+                    time.sleep(pause.seconds())
+        raise PoolUnavailable(f"{self._server.url}: others were faster {ROUNDS} times in a row")
+
+    def _walk(self, where: Selection | None, order: str) -> Walk:
+        key = order, where.text if where else ""
+        if key not in self._walks:
+            self._walks[key] = Walk(self._reader(where), where, order, self._refused)
+        return self._walks[key]
+
+    def _won(self, walk: Walk, won: Sequence[Token]) -> None:
+        self._refused.won()
+        ids = {token.id for token in won}
+        for other in self._walks.values():
+            if other is not walk:
+                other.forget(ids)
+
+    def _write(
+        self, take: Callable[[Token], Token], docs: Sequence[Mapping[str, Any]]
+    ) -> tuple[list[Token], int]:
+        """Write the claims; those that hold, and how many can never hold."""
+        before = len(self._refused)
+        tokens, writes = [], []
+        for doc in docs:
+            free = self._attached.token(doc)
+            token = take(free)
+            try:
+                writes.append(bulk.Write(bulk.document(token), tuple(token.attachments)))
+                tokens.append(token)
+            except (InvalidInput, TokenTooLarge) as error:
+                if isinstance(error, InvalidInput) and bulk.can_be_written(free):
+                    raise  # it is the claim that is wrong, and no document
+                self._refused.note(doc, error)
+        try:
+            answers = bulk.write(self._server, self._database, writes)
+        except PoolError as error:
+            self._doubts.unanswered(tokens)
+            if not isinstance(error, PoolUnavailable):
+                raise
+            return [], 0
+        return self._won_of(tokens, answers), len(self._refused) - before
+
+    def _won_of(self, tokens: Sequence[Token], answers: Sequence[bulk.Written]) -> list[Token]:
+        """The claims that hold by what the server said of them; the others are dealt with."""
+        won, unconfirmed, late = [], [], []
+        for token, written in zip(tokens, answers):
+            if written.refused is not None:
+                self._refused.note({"_id": token.id, "_rev": token.rev}, written.refused)
+            elif written.revision is None:
+                late.append(token)
+            elif written.quorum:
+                self._attached.remember(token.id, written.revision, token.attachments)
+                won.append(Token(token.id, token.body, written.revision, token.attachments))
+            else:
+                unconfirmed.append(token)
+        self._doubts.unconfirmed(unconfirmed)
+        self._doubts.refused(late)
+        if unconfirmed and not won:
+            self._doubts.wait()  # it may be that no claim is confirmed now: no more are made before that is known
+        return won
+
+    def leave(self) -> list[Token]:
+        """Give up claims that are in doubt; those that hold, and that nobody was told of."""
+        with self._lock:
+            return self._doubts.leave()
