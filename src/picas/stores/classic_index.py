@@ -44,6 +44,9 @@ class ViewClaims:
         return Snapshot(self._server, self._database, self._view, where).rows
 
 
+    def free_count(self, update: str) -> int:
+        return self._view.total(update)
+
 class ClassicIndex(ViewClaims):
     """The `picas.stores.index.Index` of the classic design document."""
 

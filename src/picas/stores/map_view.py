@@ -55,9 +55,13 @@ class MapView:
         query = {"limit": 0, "reduce": False, "update": "false"}
         return self._server.request("GET", self._path, query=query, expect=(404,)).status != 404
 
-    def total(self) -> int:
-        """How many rows it has."""
-        return int(self._read({"limit": 0})["total_rows"])
+    def total(self, update: str = "true") -> int:
+        """How many rows it has.
+
+        Args:
+            update: when it takes in what was written last: ``true`` before it is read, ``lazy`` after.
+        """
+        return int(self._read({"limit": 0, "update": update})["total_rows"])
 
     def ids(self, start: int = 0) -> Iterator[list[str]]:
         """The ids of its rows, a page at a time, each once in a page; from the row of this number, and round."""
