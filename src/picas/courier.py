@@ -9,20 +9,21 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Callable, Union
 
 from picas.backoff import Backoff
-from picas.errors import InvalidInput, PicasError, PoolError, PoolUnavailable, TokenTooLarge
+from picas.errors import InvalidInput, PoolError, PoolUnavailable, TokenRefused, TokenTooLarge
 from picas.inprocess import THREAD_MARK
 from picas.pool import Result, Verdict
+from picas.salvage import salvage
 from picas.scratch import remove
-from picas.tokens import Failure, Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from picas.errors import PicasError
     from picas.pool import Pool
     from picas.spool import Spool
 
@@ -35,8 +36,8 @@ GROUP_BYTES = 8 << 20
 GROUP_SECONDS = 0.05
 """How long the first result of a group waits for others."""
 
-EXIT_NOT_SAVED = 126
-"""Exit code of an attempt whose result the pool does not take, whatever it was."""
+GIVE_UP_SECONDS = 0.5
+"""How long a try may take to notice that time is up."""
 
 PAUSE_SECONDS = (0.2, 30.0)
 """Shortest and longest pause before the pool is tried again."""
@@ -76,6 +77,8 @@ class Courier(threading.Thread):
         self._give_up_at: float | None = None
         self.hurried = False
         self._stopping = threading.Event()
+        self._abandoned = threading.Event()  # nobody waits for this thread any more
+        self._under_way: tuple[list[Result], list[_Mark]] = [], []
         self._spooled: dict[str, Path] = {}
         self.error: BaseException | None = None
         self.unsent = 0
@@ -101,14 +104,30 @@ class Courier(threading.Thread):
         """Do not try again any more from now on; may be called by a signal handler."""
         self.hurried = True
 
-    def finish(self, patience: float) -> int:
-        """Bring back all there is, trying for at most ``patience`` seconds, and end; how many stay unsent."""
+    def finish(self, patience: float, *, strictly: bool = False) -> int:
+        """Bring back all there is, trying for at most ``patience`` seconds, and end; how many stay unsent.
+
+        Args:
+            strictly: do not wait for an answer that takes longer either, as from a server that hangs.
+        """
         self._give_up_at = time.monotonic() + patience
         settled = self.flush()
         self._queue.put(None)
         self._stopping.set()
-        settled.wait()
+        while not settled.wait(GIVE_UP_SECONDS if strictly else None):
+            # A try that ends by itself ends in time; this one does not.
+            if self.hurried or time.monotonic() >= self._give_up_at + GIVE_UP_SECONDS:
+                self._abandon()
+                break
+        self.join(None if settled.is_set() else 0.0)
         return self.unsent
+
+    def _abandon(self) -> None:
+        """Leave a request that is under way to itself, and all results in the spool."""
+        self._abandoned.set()
+        group, marks = self._under_way
+        self._gather_all(group, marks)
+        self._give_up(group)
 
     def run(self) -> None:
         """Serve until `finish`."""
@@ -160,30 +179,42 @@ class Courier(threading.Thread):
             marks: gets what stood between those, to be dealt with afterwards.
         """
         pause = Backoff(*PAUSE_SECONDS)
+        self._under_way = group, marks
         while self.error is None:
             try:
                 settled = self._finish(group)
             except PoolUnavailable as error:
+                if self._abandoned.is_set():
+                    return
                 self._on_problem(error)
                 self._gather_all(group, marks)
                 self._keep(group)
                 if self._is_time_up():
                     break
-                self._stopping.wait(pause.seconds())
-                if self._stopping.is_set():
-                    time.sleep(PAUSE_SECONDS[0])
+                self._pause(max(pause.seconds(), error.after))
                 continue
             except BaseException as error:  # noqa: BLE001 - handed to the pilot, which raises it
                 self.error = error
                 break
-            for result, verdict in settled:
-                if verdict is None:
-                    self._give_up([result])
-                else:
-                    self._drop(result)
-                    self._on_settled(result, verdict)
+            self._note(settled)
             return
         self._give_up(group)
+
+    def _pause(self, seconds: float) -> None:
+        self._stopping.wait(seconds)
+        if self._stopping.is_set():
+            time.sleep(PAUSE_SECONDS[0])
+
+    def _note(self, settled: Sequence[tuple[Result, Verdict | None]]) -> None:
+        """Tell what became of results."""
+        if self._abandoned.is_set():
+            return
+        for result, verdict in settled:
+            if verdict is None:
+                self._give_up([result])
+            else:
+                self._drop(result)
+                self._on_settled(result, verdict)
 
     def _is_time_up(self) -> bool:
         if self._give_up_at is None:
@@ -194,32 +225,16 @@ class Courier(threading.Thread):
         """Write the results back; each as it was written, None for one that the pool does not take at all."""
         try:
             return list(zip(group, self._pool.finish_many(group, self._max_scrub)))
-        except (InvalidInput, TokenTooLarge, OSError) as error:
+        except (InvalidInput, TokenRefused, TokenTooLarge, OSError) as error:
             if len(group) > 1:  # one of them is not as it should be; the others are not to suffer
                 return [pair for result in group for pair in self._finish([result])]
             return [self._finish_less(group[0], error)]
 
     def _finish_less(self, result: Result, error: Exception) -> tuple[Result, Verdict | None]:
-        """Write back a result that the pool does not take as it is: its end and its logs, or at least its end."""
-        outcome = result.outcome
-        if outcome.failure is not Failure.RELEASED:
-            message = f"the result could not be saved: {error}"
-            outcome = Outcome(
-                EXIT_NOT_SAVED,
-                outcome.started,
-                outcome.ended,
-                Failure.INFRASTRUCTURE,
-                message,
-                usage=outcome.usage,
-            )
-        for logs in (result.logs, ()):
-            less = replace(result, outcome=outcome, logs=logs, files=())
-            try:
-                return less, self._pool.finish_many([less], self._max_scrub)[0]
-            except (InvalidInput, TokenTooLarge, OSError) as again:
-                error = again
-        self._on_problem(PoolError(f"the pool does not take the result of {result.token.id}: {error}"))
-        return result, None
+        saved, verdict, reason = salvage(self._pool, result, error, self._max_scrub)
+        if verdict is None:
+            self._on_problem(PoolError(f"the pool does not take the result of {result.token.id}: {reason}"))
+        return saved, verdict
 
     def _keep(self, group: list[Result]) -> None:
         """Put the results into the spool, as far as they are not there yet and it takes them."""

@@ -11,10 +11,10 @@ import socket
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import islice
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
-from picas import config, copying, intake, tokens
-from picas.errors import TokenNotFound, TokenTooLarge
+from picas import config, copying, fitting, intake, tokens
+from picas.errors import InvalidInput, PicasError, TokenNotFound, TokenRefused, TokenTooLarge
 from picas.payload import Payload
 from picas.stores import PATIENCE_SECONDS, open_store
 from picas.stores.base import Change
@@ -86,6 +86,7 @@ class Pool:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._log_cap: int | None = None  # what the pool turned out to take of a log
 
     @property
     def url(self) -> str:
@@ -274,21 +275,52 @@ class Pool:
 
         A token that changed since it was claimed is read again: if the claim still holds, the result is
         written over the new version; if the claim was lost, the result is kept beside the newer
-        attempt's as superseded.
+        attempt's as superseded. Of logs that are larger than the pool takes, head and tail are kept, with a
+        note in the token.
 
         Args:
             max_scrub: how often a token is handed out again after failed attempts.
+
+        Raises:
+            InvalidInput, TokenRefused, TokenTooLarge: the pool does not take one of the results, whatever is
+                done about its logs. The others may be there or not; finishing them again does no harm.
         """
+        if self._log_cap is not None:
+            results = [_with_logs_of(result, self._log_cap) for result in results]
         try:
             answers = self.store.replace([_ending(result, max_scrub) for result in results])
-        except TokenTooLarge:
+        except TokenTooLarge as error:
             if len(results) == 1:
-                return self.finish_many([_without_output(results[0])], max_scrub)
+                return [self._finish_smaller(results[0], max_scrub, error)]
             return [self.finish_many([result], max_scrub)[0] for result in results]
+        except TokenRefused as error:
+            if len(results) == 1:
+                raise
+            return [
+                _verdict(answer) if answer is not None else self.finish_many([result], max_scrub)[0]
+                for answer, result in zip(error.answers, results)
+            ]
         return [
             _verdict(answer) if answer is not None else self._finish_changed(result, max_scrub)
             for answer, result in zip(answers, results)
         ]
+
+    def _finish_smaller(self, result: Result, max_scrub: int, error: TokenTooLarge) -> Verdict:
+        """Write back a result that is too large as it is.
+
+        Raises:
+            TokenTooLarge: it is not its output or its logs that are too large.
+        """
+        for cap, smaller in _smaller(result, error):
+            try:
+                answer = self.store.replace([_ending(smaller, max_scrub)])[0]
+            except TokenTooLarge as again:
+                error = again
+                continue
+            if cap is not None and not result.files:
+                self._log_cap = cap
+            return _verdict(answer) if answer is not None else self._finish_changed(smaller, max_scrub)
+        raise error
 
     def _finish_changed(self, result: Result, max_scrub: int) -> Verdict:
         """Finish a token that is no longer the version that was claimed."""
@@ -311,7 +343,12 @@ class Pool:
         """Give back claimed tokens whose work never began; how many went back to todo."""
         now = self.store.now()
         changes = [Change(tokens.release(token, now)) for token in claimed]
-        answers = self.store.replace(changes) if changes else []
+        try:
+            answers = self.store.replace(changes) if changes else []
+        except TokenRefused as error:
+            if len(changes) == 1:
+                raise
+            answers = list(error.answers)
         return sum(
             answer is not None or self._release_changed(token, now) for token, answer in zip(claimed, answers)
         )
@@ -331,20 +368,27 @@ class Pool:
         """Make tokens todo again with a fresh retry budget, logs and history kept; how many were reset.
 
         A token that changed since it was read is left alone.
+
+        Raises:
+            TokenRefused: the pool does not let some be changed; the others were.
         """
         now = self.store.now()
-        return sum(
-            answer is not None
-            for batch in _batches(token for token in chosen if token.state is not State.TODO)
-            for answer in self.store.replace([Change(tokens.reset(token, now)) for token in batch])
-        )
+
+        def write(batch: Sequence[Token]) -> list[bool]:
+            answers = self.store.replace([Change(tokens.reset(token, now)) for token in batch])
+            return [answer is not None for answer in answers]
+
+        return _change_all(write, (token for token in chosen if token.state is not State.TODO), "reset")
 
     def delete(self, chosen: Iterable[Token]) -> int:
         """Remove tokens with their attachments; how many were removed.
 
         A token that changed since it was read is left alone.
+
+        Raises:
+            TokenRefused: the pool does not let some go; the others are gone.
         """
-        return sum(sum(self.store.delete(batch)) for batch in _batches(chosen))
+        return _change_all(self.store.delete, chosen, "removed")
 
 
 def open_pool(
@@ -444,16 +488,69 @@ def _verdict(token: Token) -> Verdict:
     )
 
 
-def _without_output(result: Result) -> Result:
-    """The result with its oversized output as an attachment in place of a field."""
+def _smaller(result: Result, error: TokenTooLarge) -> Iterator[tuple[int | None, Result]]:
+    """Ever smaller versions of a result: without its output in the document, then with ever shorter logs.
+
+    Each comes with the length that the logs were cut to, None where they were not.
+    """
     data = tokens.encode_json(dict(result.outcome.output or {})).encode()
-    if len(data) < SMALL_OUTPUT_BYTES:  # the output is not what makes it so large
-        raise TokenTooLarge(f"token {result.token.id}: the document is over the size that the pool keeps")
+    if len(data) >= SMALL_OUTPUT_BYTES:
+        result = _without_output(result, data)
+        yield None, result
+    if error.attachment in {file.name for file in result.files}:
+        return
+    only_logs = not result.files or error.attachment in {log.name for log in result.logs}
+    for cap in fitting.shorter(result.logs, fitting.LEAST_LOG if only_logs else fitting.SHORT_LOG):
+        yield cap, _with_logs_of(result, cap)
+
+
+def _with_logs_of(result: Result, cap: int) -> Result:
+    """The result with logs of about so many bytes at the most, and a note on those that had more."""
+    logs, notes = fitting.cut(result.logs, cap)
+    if not notes:
+        return result
+    return replace(result, logs=logs, outcome=replace(result.outcome, notes=(*result.outcome.notes, *notes)))
+
+
+def _without_output(result: Result, data: bytes) -> Result:
+    """The result with its oversized output as an attachment in place of a field."""
     note = f"the output has {len(data):,} bytes and is attached as output.json"
     outcome = replace(result.outcome, output={"picas_note": note})
     return replace(
         result, outcome=outcome, files=(*result.files, Payload("output.json", "application/json", (data,)))
     )
+
+
+def _change_all(write: Callable[[Sequence[Token]], list[bool]], chosen: Iterable[Token], done: str) -> int:
+    """Change tokens in batches; how many were. One that is refused is no harm to the others.
+
+    Raises:
+        TokenRefused: at the end, if some were refused; its ``answers`` say how it went with each of those tried.
+    """
+    answers: list[Any] = []
+    refused: list[PicasError] = []
+
+    def change(batch: Sequence[Token]) -> None:
+        try:
+            answers.extend(write(batch))
+        except (TokenRefused, TokenTooLarge, InvalidInput) as error:
+            if isinstance(error, TokenRefused) and error.answers:
+                answers.extend(bool(answer) for answer in error.answers)
+                refused.append(error)
+            elif len(batch) == 1:
+                answers.append(False)
+                refused.append(error)
+            else:
+                for token in batch:
+                    change([token])
+
+    for batch in _batches(chosen):
+        change(batch)
+    count = sum(bool(answer) for answer in answers)
+    if refused:
+        message = f"{refused[0].message}; {count:,} others were {done}"
+        raise TokenRefused(message, refused[0].advice, answers)
+    return count
 
 
 def _batches(chosen: Iterable[Token]) -> Iterator[list[Token]]:

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from picas.errors import InfrastructureError, InvalidInput, PoolUnavailable, TokenTooLarge
+from picas.errors import InfrastructureError, InvalidInput, PoolUnavailable, TokenRefused, TokenTooLarge
 from picas.payload import Payload, file_payload
 from picas.pool import Result
 from picas.tokens import Failure, Outcome, Token, Usage, token_from_document
@@ -140,7 +140,7 @@ class Spool:
                 pool.finish_many([loaded[0]], loaded[1])
             except PoolUnavailable:
                 return sent, len(self.entries())
-            except (InvalidInput, TokenTooLarge, OSError):
+            except (InvalidInput, TokenTooLarge, TokenRefused, OSError):
                 left += entry.exists()
                 continue
             self.drop(entry)
@@ -184,7 +184,8 @@ def _token(document: dict[str, Any]) -> Token:
 def _outcome(fields: dict[str, Any]) -> Outcome:
     failure = Failure(fields.pop("failure")) if fields.get("failure") else None
     usage = Usage(**fields.pop("usage")) if fields.get("usage") else None
-    return Outcome(**{**fields, "failure": failure, "usage": usage})
+    notes = tuple(fields.get("notes") or ())  # one of an earlier version has none
+    return Outcome(**{**fields, "failure": failure, "usage": usage, "notes": notes})
 
 
 def _write(path: Path, payload: Payload) -> None:

@@ -121,6 +121,7 @@ class Outcome:
         exception: a traceback, where there is one.
         output: what the work reported; merged into the document's ``output``.
         kept: the directory that was left for people to look at, if one was.
+        notes: what else people should know of it, a sentence each: a log that was cut, a file that is missing.
     """
 
     exit_code: int
@@ -132,6 +133,7 @@ class Outcome:
     usage: Usage | None = None
     output: Mapping[str, Any] | None = None
     kept: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -503,7 +505,7 @@ def token_from_document(doc: Mapping[str, Any]) -> Token:
             _count(stub.get("length")),
             str(stub.get("digest", "")),
         )
-        for name, stub in (stubs.items() if isinstance(stubs, dict) else ())
+        for name, stub in (sorted(stubs.items()) if isinstance(stubs, dict) else ())
         if isinstance(stub, dict)
     }
     rev = doc.get("_rev")
@@ -675,6 +677,8 @@ def _ended_run(token: Token, outcome: Outcome, logs: Iterable[str]) -> dict[str,
         run["max_rss"] = outcome.usage.max_rss
     if outcome.kept:
         run["kept"] = outcome.kept
+    if outcome.notes:
+        run["notes"] = list(outcome.notes)
     names = list(logs)
     if names:
         run["logs"] = names

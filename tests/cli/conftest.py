@@ -18,6 +18,7 @@ import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -57,16 +58,23 @@ class Answer:
 
 
 class Shell:
-    """A directory to run commands in, and an environment for them."""
+    """A directory to run commands in, and an environment for them.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        database: the URL of the pool if it is not the file ``picas.db`` in the directory.
+    """
+
+    def __init__(self, directory: Path, database: str | None = None) -> None:
         self.directory = directory
-        self.environment = {
-            **os.environ,
-            "XDG_CONFIG_HOME": str(directory / "config"),
-            "PYTHONWARNINGS": "error",
-        }
-        self.environment["PICAS_SPOOL"] = str(directory / "spool")
+        self.own = {"XDG_CONFIG_HOME": str(directory / "config"), "PICAS_SPOOL": str(directory / "spool")}
+        self.pool = f"sqlite:///{directory / 'picas.db'}"
+        if database is not None:
+            parts = urlsplit(database)
+            self.pool = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+            self.own.update(PICAS_POOL=self.pool)
+            if parts.username:  # PouchDB's server has no users
+                self.own.update(PICAS_USERNAME=parts.username, PICAS_PASSWORD=parts.password or "")
+        self.environment = {**os.environ, "PYTHONWARNINGS": "error", **self.own}
 
     def __call__(self, *args: str, stdin: str = "", **environment: str) -> Answer:
         """Run picas without a terminal."""
@@ -89,8 +97,8 @@ class Shell:
             patch.setattr(sys, "stdin", io.StringIO())
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
-            for name in ("XDG_CONFIG_HOME", "PICAS_SPOOL"):
-                patch.setenv(name, self.environment[name])
+            for name, value in self.own.items():
+                patch.setenv(name, value)
             code = run(args)
         for stream in (out, err):
             stream.seek(0)
@@ -122,6 +130,12 @@ class Shell:
         return Terminal(
             [*PICAS, *args], self.directory, {**self.environment, "TERM": "xterm", **environment}, columns
         )
+
+    def is_empty(self) -> bool:
+        """Whether there is no token, nor a pool where one would have to be made."""
+        if self.pool.startswith("sqlite:") and not self.path("picas.db").exists():
+            return True
+        return bool(self.here("status", "--json").json["total"] == 0)
 
     def write(self, name: str, text: str) -> str:
         """Write a file in the directory; its name."""
@@ -191,9 +205,9 @@ class Terminal:
 
 
 @pytest.fixture
-def picas(tmp_path: Path) -> Shell:
-    """`picas` in an empty directory."""
-    return Shell(tmp_path)
+def picas(request: pytest.FixtureRequest, pool_kind: str, tmp_path: Path) -> Shell:
+    """`picas` in an empty directory, with an empty pool."""
+    return Shell(tmp_path, request.getfixturevalue("database") if pool_kind == "couchdb" else None)
 
 
 @pytest.fixture(scope="session")
@@ -203,28 +217,46 @@ def shell_in() -> Callable[[Path], Shell]:
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+def mixed(
+    request: pytest.FixtureRequest, pool_kind: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shell]:
     """A pool that is only looked at: two done, two in error, one locked, one todo."""
-    shell = Shell(tmp_path_factory.mktemp("mixed"))
+    directory = tmp_path_factory.mktemp("mixed")
+    if pool_kind == "sqlite":
+        yield _mixed(Shell(directory))
+        return
+    databases = request.getfixturevalue("databases")
+    url = databases.make()
+    yield _mixed(Shell(directory, url))
+    databases.drop(url)
+
+
+def _mixed(shell: Shell) -> Shell:
     shell.write("tokens.jsonl", MIXED)
     assert shell("push", "tokens.jsonl").code == 0
     assert shell("run", "--collect", "*.txt").code == 0
     shell.write(
         "more.jsonl",
-        '{"_id": "held", "input": "sleep 1"}\n{"_id": "free", "input": "echo free", "cores": 4}\n',
+        '{"_id": "held5", "input": "sleep 1"}\n{"_id": "free6", "input": "echo free6", "cores": 4}\n',
     )
     assert shell("push", "more.jsonl").code == 0
-    claim = "import picas; pool = picas.open_pool(); assert pool.claim().id == 'held'"
-    subprocess.run([sys.executable, "-c", claim], cwd=shell.directory, check=True)
+    subprocess.run([sys.executable, "-c", CLAIM], cwd=shell.directory, env=shell.environment, check=True)
     return shell
+
+
+CLAIM = """
+import picas
+from picas.selection import Selection
+assert picas.open_pool().claim(where=Selection.parse("id == 'held5'")).id == "held5"
+"""
 
 
 MIXED = "\n".join(
     json.dumps(fields)
     for fields in (
-        {"_id": "good", "input": "echo hello; echo warning >&2; mkdir sub; echo data > result.txt"},
-        {"_id": "escape", "input": "printf 'a\\033[31mred\\tb\\rc\\n\\302\\233x'; touch none"},
-        {"_id": "bad1", "input": "echo cannot open /data/a/1.fits line 12 >&2; exit 3"},
-        {"_id": "bad2", "input": "echo cannot open /data/b/2.fits line 99 >&2; exit 3"},
+        {"_id": "good1", "input": "echo hello; echo warning >&2; mkdir sub; echo data > result.txt"},
+        {"_id": "trick2", "input": "printf 'a\\033[31mred\\tb\\rc\\n\\302\\233x'; touch none"},
+        {"_id": "bad3", "input": "echo cannot open /data/a/1.fits line 12 >&2; exit 3"},
+        {"_id": "bad4", "input": "echo cannot open /data/b/2.fits line 99 >&2; exit 3"},
     )
 )

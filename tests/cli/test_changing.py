@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Callable
 
 import pytest
@@ -13,20 +12,23 @@ if TYPE_CHECKING:
     from conftest import Shell, Terminal
 
 
+pytestmark = pytest.mark.any_pool
+
+
 @pytest.fixture(scope="module")
-def template(shell_in: Callable[[Path], Shell], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(shell_in: Callable[[Path], Shell], tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """A pool with twelve tokens in error and one done."""
     shell = shell_in(tmp_path_factory.mktemp("template"))
     shell.write("t.txt", "".join(f"exit {n}\n" for n in range(1, 13)) + "true\n")
     assert shell("push", "t.txt").code == 0
     assert shell("run").code == 0
-    return shell.path("picas.db")
+    return shell
 
 
 @pytest.fixture
-def failed(template: Path, picas: Shell) -> Shell:
+def failed(template: Shell, picas: Shell) -> Shell:
     """A copy of it."""
-    shutil.copy(template, picas.path("picas.db"))
+    assert picas.here("copy", template.pool, picas.pool).code == 0
     assert _counts(picas) == {"todo": 0, "locked": 0, "done": 1, "error": 12}
     return picas
 
@@ -81,7 +83,7 @@ MISTAKES = [
     ((), 2, "which tokens?\nName states or ids, or give --where or --older-than; --all means every token."),
     (("--all", "error"), 2, "--all and a choice do not go together\nLeave one of them out."),
     (("--all", "--where", "cores == 1"), 2, "--all and a choice do not go together"),
-    (("token_0", "nope"), 1, "there is no token nope in sqlite:///"),
+    (("token_0", "nope"), 1, "there is no token nope in POOL"),
     (("error", "--older-than", "yesterday"), 2, "--older-than: 'yesterday' is not a time"),
     (("error", "--where", "("), 2, "--where: "),
 ]
@@ -94,10 +96,10 @@ def test_mistakes_change_nothing(
 ) -> None:
     before = mixed.here("list", "--json").out
     if "token_0" in args:
-        args = ("good", "nope")
+        args = ("good1", "nope")
     answer = mixed.here(verb, *args)
     assert (answer.code, answer.out) == (code, "")
-    assert answer.err.startswith(f"picas: {message}")
+    assert answer.err.startswith("picas: " + message.replace("POOL", mixed.pool))
     assert mixed.here("list", "--json").out == before
 
 
@@ -110,10 +112,10 @@ def test_without_a_terminal_many_are_refused(failed: Shell) -> None:
 
 
 def test_a_locked_token_is_not_deleted_without_a_question(mixed: Shell) -> None:
-    answer = mixed("delete", "held")
+    answer = mixed("delete", "held5")
     assert answer.code == 2
     assert "delete 1 token (1 locked)?" in answer.err
-    assert mixed("show", "held").code == 0
+    assert mixed("show", "held5").code == 0
 
 
 def _ask(terminal: Terminal, question: str, answer: str) -> int:

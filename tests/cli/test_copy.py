@@ -11,6 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from conftest import Shell
 
+pytestmark = pytest.mark.embedded
+
 
 def _copy(shell: Shell, *args: str) -> tuple[str, ...]:
     source = f"sqlite:///{shell.path('picas.db')}"
@@ -48,16 +50,16 @@ def test_it_tells_what_was_copied_and_how_both_pools_are(mixed: Shell, picas: Sh
 
 def test_some_by_state_and_condition(mixed: Shell, picas: Shell) -> None:
     url = f"sqlite:///{mixed.path('picas.db')}"
-    where = ("--state", "done", "--state", "failed", "--where", "startswith(id, 'bad') or id == 'good'")
+    where = ("--state", "done", "--state", "failed", "--where", "startswith(id, 'bad') or id == 'good1'")
     assert picas.here("copy", url, "sqlite:///picas.db", *where, "--json").json["copied"] == 3
-    assert [each["id"] for each in picas.here("list", "--json").json_lines] == ["good", "bad1", "bad2"]
-    assert picas.here("logs", "good").out == "hello\nwarning\n"
+    assert [each["id"] for each in picas.here("list", "--json").json_lines] == ["good1", "bad3", "bad4"]
+    assert picas.here("logs", "good1").out == "hello\nwarning\n"
 
 
 def test_locked_tokens_stop_it(mixed: Shell, picas: Shell) -> None:
     answer = picas.here("copy", f"sqlite:///{mixed.path('picas.db')}", "sqlite:///new.db")
     assert (answer.code, answer.out) == (1, "")
-    assert "are locked, such as held" in answer.err
+    assert "are locked, such as held5" in answer.err
     assert "--locked free" in answer.err
 
 

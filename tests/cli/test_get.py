@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from conftest import Shell
 
+pytestmark = pytest.mark.any_pool
+
 ATTACH = """
 import picas, sys
 from picas.payload import Payload
@@ -30,7 +32,9 @@ pool.finish(token, Outcome(0, 1e9, 1e9), files=files)
 
 def _finish_with(shell: Shell, *names: str) -> None:
     shell.here("push", "--again", shell.write("t.txt", "x\n"))
-    subprocess.run([sys.executable, "-c", ATTACH, *names], cwd=shell.directory, check=True)
+    subprocess.run(
+        [sys.executable, "-c", ATTACH, *names], cwd=shell.directory, env=shell.environment, check=True
+    )
 
 
 def _saved(directory: Path) -> list[str]:
@@ -38,16 +42,16 @@ def _saved(directory: Path) -> list[str]:
 
 
 def test_all_but_the_logs_are_saved_here(mixed: Shell, tmp_path: Path) -> None:
-    answer = mixed.here("get", "good", "-o", str(tmp_path))
+    answer = mixed.here("get", "good1", "-o", str(tmp_path))
     assert (answer.code, answer.out) == (0, f"{tmp_path}/result.txt  5 B\n")
     assert (tmp_path / "result.txt").read_text() == "data\n"
     assert _saved(tmp_path) == ["result.txt"]
 
 
 def test_logs_too_if_wanted_and_json(mixed: Shell, tmp_path: Path) -> None:
-    answer = mixed.here("get", "good", "--logs", "--json", "-o", str(tmp_path / "new" / "place"))
+    answer = mixed.here("get", "good1", "--logs", "--json", "-o", str(tmp_path / "new" / "place"))
     assert [(each["id"], each["name"], each["bytes"]) for each in answer.json_lines] == [
-        ("good", "logs_good.err", 8), ("good", "logs_good.out", 6), ("good", "result.txt", 5),
+        ("good1", "logs_good1.err", 8), ("good1", "logs_good1.out", 6), ("good1", "result.txt", 5),
     ]  # fmt: skip
     assert answer.json_lines[2]["path"] == f"{tmp_path}/new/place/result.txt"
 
@@ -55,32 +59,32 @@ def test_logs_too_if_wanted_and_json(mixed: Shell, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "saved"),
     [
-        (["logs_good.out"], ["logs_good.out"]),
+        (["logs_good1.out"], ["logs_good1.out"]),
         (["*.txt"], ["result.txt"]),
-        (["*.err", "result.txt"], ["logs_good.err", "result.txt"]),
+        (["*.err", "result.txt"], ["logs_good1.err", "result.txt"]),
     ],
 )
 def test_those_that_are_named(mixed: Shell, tmp_path: Path, names: list[str], saved: list[str]) -> None:
-    assert mixed.here("get", "good", *names, "-o", str(tmp_path)).code == 0
+    assert mixed.here("get", "good1", *names, "-o", str(tmp_path)).code == 0
     assert _saved(tmp_path) == saved
 
 
 def test_several_tokens_have_a_directory_each(mixed: Shell, tmp_path: Path) -> None:
-    assert mixed.here("get", "good", "bad1", "--logs", "-o", str(tmp_path)).code == 0
+    assert mixed.here("get", "good1", "bad3", "--logs", "-o", str(tmp_path)).code == 0
     assert _saved(tmp_path) == [
-        "bad1/logs_bad1.err", "bad1/logs_bad1.out", "good/logs_good.err", "good/logs_good.out", "good/result.txt",
+        "bad3/logs_bad3.err", "bad3/logs_bad3.out", "good1/logs_good1.err", "good1/logs_good1.out", "good1/result.txt",
     ]  # fmt: skip
 
 
 def test_tokens_chosen_by_state_have_a_directory_each(mixed: Shell, tmp_path: Path) -> None:
     assert mixed.here("get", "--state", "done", "-o", str(tmp_path)).code == 0
-    assert _saved(tmp_path) == ["good/result.txt"]
+    assert _saved(tmp_path) == ["good1/result.txt"]
 
 
 def test_nothing_to_save_is_told(mixed: Shell, tmp_path: Path) -> None:
-    answer = mixed.here("get", "escape", "-o", str(tmp_path))
+    answer = mixed.here("get", "trick2", "-o", str(tmp_path))
     assert (answer.code, answer.out) == (0, "there are no files but logs; --logs saves those too\n")
-    assert mixed.here("get", "escape", "--json", "-o", str(tmp_path)).out == ""
+    assert mixed.here("get", "trick2", "--json", "-o", str(tmp_path)).out == ""
 
 
 @pytest.mark.parametrize(
@@ -88,9 +92,9 @@ def test_nothing_to_save_is_told(mixed: Shell, tmp_path: Path) -> None:
     [
         ((), 2, "picas: whose files?\nName a token, or choose some with --state or --where.\n"),
         (("nope",), 1, "picas: there is no token nope in "),
-        (("good", "nofile"), 1, "picas: 'nofile' is neither a file of the first token nor a token\n"),
-        (("good", "*.png"), 1, "picas: there is no file *.png\n"),
-        (("good", "-o", "/dev/null/x"), 1, "picas: /dev/null/x/result.txt cannot be written: "),
+        (("good1", "nofile"), 1, "picas: 'nofile' is neither a file of the first token nor a token\n"),
+        (("good1", "*.png"), 1, "picas: there is no file *.png\n"),
+        (("good1", "-o", "/dev/null/x"), 1, "picas: /dev/null/x/result.txt cannot be written: "),
     ],
 )
 def test_what_cannot_be_saved(mixed: Shell, args: tuple[str, ...], code: int, message: str) -> None:
@@ -101,7 +105,7 @@ def test_what_cannot_be_saved(mixed: Shell, args: tuple[str, ...], code: int, me
 
 def test_nothing_is_written_over_unasked(mixed: Shell, tmp_path: Path) -> None:
     (tmp_path / "result.txt").write_text("mine")
-    answer = mixed.here("get", "good", "--logs", "-o", str(tmp_path))
+    answer = mixed.here("get", "good1", "--logs", "-o", str(tmp_path))
     assert answer.code == 1
     assert answer.err == (
         f"picas: {tmp_path}/result.txt is there already\n"
@@ -109,15 +113,15 @@ def test_nothing_is_written_over_unasked(mixed: Shell, tmp_path: Path) -> None:
     )
     assert _saved(tmp_path) == ["result.txt"]
     assert (tmp_path / "result.txt").read_text() == "mine"
-    assert mixed.here("get", "good", "--force", "-o", str(tmp_path)).code == 0
+    assert mixed.here("get", "good1", "--force", "-o", str(tmp_path)).code == 0
     assert (tmp_path / "result.txt").read_text() == "data\n"
 
 
 def test_a_link_at_the_place_is_replaced_not_followed(mixed: Shell, tmp_path: Path) -> None:
     (tmp_path / "target").write_text("mine")
     (tmp_path / "result.txt").symlink_to(tmp_path / "target")
-    assert mixed.here("get", "good", "-o", str(tmp_path)).code == 1
-    assert mixed.here("get", "good", "--force", "-o", str(tmp_path)).code == 0
+    assert mixed.here("get", "good1", "-o", str(tmp_path)).code == 1
+    assert mixed.here("get", "good1", "--force", "-o", str(tmp_path)).code == 0
     assert (tmp_path / "target").read_text() == "mine"
     assert not (tmp_path / "result.txt").is_symlink()
 
@@ -130,7 +134,7 @@ def test_names_with_slashes_make_directories(picas: Shell, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "a//b", "./a", "a/."])
 def test_names_that_lead_out_are_refused(picas: Shell, tmp_path: Path, name: str) -> None:
-    _finish_with(picas, name, "good")
+    _finish_with(picas, name, "good1")
     answer = picas.here("get", "token_0", "-o", str(tmp_path / "out" / "deep"))
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith(f"picas: the name '{name}' leads out of the directory, or nowhere\n")

@@ -18,31 +18,33 @@ if TYPE_CHECKING:
 
 ESC = "\x1b"
 
+pytestmark = pytest.mark.any_pool
+
 
 def test_output_then_error_output(mixed: Shell) -> None:
-    answer = mixed("logs", "good")
+    answer = mixed("logs", "good1")
     assert (answer.code, answer.out, answer.err) == (0, "hello\nwarning\n", "")
 
 
 def test_only_one_of_them(mixed: Shell) -> None:
-    assert mixed("logs", "--out", "good").out == "hello\n"
-    assert mixed("logs", "good", "--err").out == "warning\n"
+    assert mixed("logs", "--out", "good1").out == "hello\n"
+    assert mixed("logs", "good1", "--err").out == "warning\n"
 
 
 def test_as_json(mixed: Shell) -> None:
-    assert mixed("logs", "good", "--json").json == {
-        "id": "good", "state": "done", "attempt": 1, "out": "hello\n", "err": "warning\n",
+    assert mixed("logs", "good1", "--json").json == {
+        "id": "good1", "state": "done", "attempt": 1, "out": "hello\n", "err": "warning\n",
     }  # fmt: skip
-    assert mixed("logs", "good", "--json", "--err").json["out"] is None
+    assert mixed("logs", "good1", "--json", "--err").json["out"] is None
 
 
 def test_a_pipe_gets_the_bytes_a_terminal_what_it_cannot_act_on(mixed: Shell) -> None:
-    with mixed.start("logs", "escape") as process:
+    with mixed.start("logs", "trick2") as process:
         assert process.stdout is not None
         assert process.stdout.read() == b"a\x1b[31mred\tb\rc\n\xc2\x9bx"
         assert process.stderr is not None
         assert process.stderr.read() == b""
-    terminal = mixed.terminal("logs", "escape")
+    terminal = mixed.terminal("logs", "trick2")
     assert terminal.end() == 0
     assert terminal.text == "a\\x1b[31mred\tb\rc\r\n\\x9bx"
 
@@ -71,20 +73,24 @@ def test_each_attempt_has_its_own(picas: Shell) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (("free",), 1, "picas: token free (todo) has no logs\nIt has not run yet.\n"),
-        (("nope",), 1, "picas: there is no token nope in sqlite:///"),
-        (("good", "--attempt", "0"), 2, "picas: invalid value for '--attempt'"),
-        (("held", "-f"), 1, "picas: token held was claimed by a program that does not say where it works\n"),
+        (("free6",), 1, "picas: token free6 (todo) has no logs\nIt has not run yet.\n"),
+        (("nope",), 1, "picas: there is no token nope in POOL\n"),
+        (("good1", "--attempt", "0"), 2, "picas: invalid value for '--attempt'"),
+        (
+            ("held5", "-f"),
+            1,
+            "picas: token held5 was claimed by a program that does not say where it works\n",
+        ),
     ],
 )
 def test_what_cannot_be_shown(mixed: Shell, args: tuple[str, ...], code: int, message: str) -> None:
     answer = mixed.here("logs", *args)
     assert (answer.code, answer.out) == (code, "")
-    assert answer.err.startswith(message)
+    assert answer.err.startswith(message.replace("POOL", mixed.pool))
 
 
 def test_following_has_no_json(mixed: Shell) -> None:
-    answer = mixed.here("logs", "good", "-f", "--json")
+    answer = mixed.here("logs", "good1", "-f", "--json")
     assert (answer.code, answer.error["message"]) == (2, "--follow and --json do not go together")
 
 
@@ -94,7 +100,7 @@ def test_a_token_that_runs_elsewhere_is_told(picas: Shell) -> None:
         "import picas; from picas.tokens import Claimer;"
         "picas.open_pool().claim(Claimer('p', 'node17', scratch='/scratch/x'))"
     )
-    subprocess.run([sys.executable, "-c", program], cwd=picas.directory, check=True)
+    subprocess.run([sys.executable, "-c", program], cwd=picas.directory, env=picas.environment, check=True)
     answer = picas("logs", "token_0")
     assert answer.code == 1
     assert answer.err == (
@@ -150,4 +156,4 @@ def test_following_ends_with_ctrl_c(picas: Shell) -> None:
 
 
 def test_following_a_finished_token_shows_what_there_is(mixed: Shell) -> None:
-    assert mixed("logs", "-f", "good").out == "hello\nwarning\n"
+    assert mixed("logs", "-f", "good1").out == "hello\nwarning\n"

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 ESC = "\x1b"
 
+pytestmark = pytest.mark.any_pool
+
 
 # --- status ------------------------------------------------------------------------------------------
 
 
 def test_status_as_json_holds_the_four_counts_and_the_pace(mixed: Shell) -> None:
     status = mixed.here("status", "--json").json
-    assert status.pop("pool") == f"sqlite:///{mixed.path('picas.db')}"
+    assert status.pop("pool") == mixed.pool
     assert status.pop("wall_mean") > 0
     rate, window, left = status.pop("rate"), status.pop("rate_window"), status.pop("seconds_left")
     assert rate * window == pytest.approx(4)
@@ -53,7 +55,7 @@ def test_status_has_colours_on_a_terminal_unless_they_are_not_wanted(mixed: Shel
 
 def test_watch_looks_again_until_ctrl_c(mixed: Shell) -> None:
     terminal = mixed.terminal("status", "--watch", "0.1", NO_COLOR="1")
-    terminal.wait_for(f"{ESC}[H{ESC}[2Jsqlite:///")
+    terminal.wait_for(f"{ESC}[H{ESC}[2J{mixed.pool}")
     terminal.text = ""
     terminal.wait_for("total")
     terminal.type("\x03")
@@ -73,8 +75,8 @@ def test_list_in_columns(mixed: Shell) -> None:
     head, *rows = (line.split(maxsplit=5) for line in mixed.here("list").out.splitlines())
     assert head == ["ID", "STATE", "AGE", "HOST", "EXIT", "INPUT"]
     assert [(row[0], row[1], row[4]) for row in rows] == [
-        ("good", "done", "0"), ("escape", "done", "0"), ("bad1", "error", "3"), ("bad2", "error", "3"),
-        ("held", "locked", "-"), ("free", "todo", "-"),
+        ("good1", "done", "0"), ("trick2", "done", "0"), ("bad3", "error", "3"), ("bad4", "error", "3"),
+        ("held5", "locked", "-"), ("free6", "todo", "-"),
     ]  # fmt: skip
 
 
@@ -82,7 +84,7 @@ def test_list_as_json_lines(mixed: Shell) -> None:
     rows = mixed.here("list", "--json").json_lines
     assert [row["state"] for row in rows] == ["done", "done", "error", "error", "locked", "todo"]
     assert rows[-1] == {
-        "id": "free", "state": "todo", "time": None, "host": None, "exit_code": None, "attempt": 0, "input": "echo free",
+        "id": "free6", "state": "todo", "time": None, "host": None, "exit_code": None, "attempt": 0, "input": "echo free6",
     }  # fmt: skip
     assert (rows[2]["exit_code"], rows[2]["attempt"]) == (3, 1)
     assert rows[4]["time"] > 1.6e9
@@ -91,15 +93,15 @@ def test_list_as_json_lines(mixed: Shell) -> None:
 @pytest.mark.parametrize(
     ("args", "ids"),
     [
-        (("--state", "done"), ["good", "escape"]),
-        (("--state", "failed", "--state", "todo"), ["bad1", "bad2", "free"]),
+        (("--state", "done"), ["good1", "trick2"]),
+        (("--state", "failed", "--state", "todo"), ["bad3", "bad4", "free6"]),
         (("--state", "other"), []),
-        (("--where", "cores == 4"), ["free"]),
-        (("--state", "error", "--where", "endswith(id, '2')"), ["bad2"]),
-        (("--limit", "2"), ["good", "escape"]),
+        (("--where", "cores == 4"), ["free6"]),
+        (("--state", "error", "--where", "endswith(id, '4')"), ["bad4"]),
+        (("--limit", "2"), ["good1", "trick2"]),
         (("--limit", "0"), []),
         (("--older-than", "1h"), []),
-        (("--older-than", "0"), ["good", "escape", "bad1", "bad2", "held"]),
+        (("--older-than", "0"), ["good1", "trick2", "bad3", "bad4", "held5"]),
     ],
     ids=" ".join,
 )
@@ -116,7 +118,7 @@ def test_list_is_cut_to_the_terminal_and_coloured(mixed: Shell) -> None:
     terminal = mixed.terminal("list", columns=50)
     terminal.end()
     lines = terminal.text.replace("\r\n", "\n").splitlines()
-    assert f"bad1    {ESC}[31merror{ESC}[0m" in lines[3]
+    assert f"bad3    {ESC}[31merror{ESC}[0m" in lines[3]
     plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines]
     assert all(len(line) <= 50 for line in plain)
     assert plain[1].endswith("…")
@@ -165,32 +167,32 @@ def test_list_refuses_what_it_does_not_understand(mixed: Shell, args: tuple[str,
 
 
 def test_show_tells_attempts_files_and_document(mixed: Shell) -> None:
-    out = mixed.here("show", "good").out
+    out = mixed.here("show", "good1").out
     head, *lines = out.splitlines()
-    assert head == "good  done"
+    assert head == "good1  done"
     attempts, files = lines.index("attempts"), lines.index("files")
     assert lines[attempts + 1].split() == ["STARTED", "WALL", "CPU", "MEMORY", "HOST", "EXIT"]
     assert lines[attempts + 2].split()[0] == "1"
     assert [line.split() for line in lines[files + 1 : files + 4]] == [
-        ["logs_good.err", "8", "B"], ["logs_good.out", "6", "B"], ["result.txt", "5", "B"],
+        ["logs_good1.err", "8", "B"], ["logs_good1.out", "6", "B"], ["result.txt", "5", "B"],
     ]  # fmt: skip
     document = json.loads(out.split("\ndocument\n")[1])
-    assert (document["_id"], document["exit_code"]) == ("good", 0)
+    assert (document["_id"], document["exit_code"]) == ("good1", 0)
     assert "_attachments" not in document
 
 
 def test_show_as_json_is_the_documents_one_a_line(mixed: Shell) -> None:
-    good, free = mixed.here("show", "--json", "good", "free").json_lines
-    assert good["_id"] == "good"
-    assert good["_attachments"]["result.txt"]["length"] == 5
-    assert good["picas"]["run"]["exit_code"] == 0
-    assert (free["cores"], free["lock"]) == (4, 0)
+    good1, free6 = mixed.here("show", "--json", "good1", "free6").json_lines
+    assert good1["_id"] == "good1"
+    assert good1["_attachments"]["result.txt"]["length"] == 5
+    assert good1["picas"]["run"]["exit_code"] == 0
+    assert (free6["cores"], free6["lock"]) == (4, 0)
 
 
 def test_show_tells_what_is_running_and_what_failed(mixed: Shell) -> None:
-    assert re.search(r"\n  1 .* running\n", mixed.here("show", "held").out)
-    assert re.search(r"\n  1 .* application\n", mixed.here("show", "bad1").out)
-    assert "attempts" not in mixed.here("show", "free").out
+    assert re.search(r"\n  1 .* running\n", mixed.here("show", "held5").out)
+    assert re.search(r"\n  1 .* application\n", mixed.here("show", "bad3").out)
+    assert "attempts" not in mixed.here("show", "free6").out
 
 
 def test_show_shows_no_escapes(picas: Shell) -> None:
@@ -205,7 +207,7 @@ def test_show_shows_no_escapes(picas: Shell) -> None:
 def test_show_what_is_not_there(mixed: Shell) -> None:
     answer = mixed.here("show", "nope")
     assert (answer.code, answer.out) == (1, "")
-    assert answer.err.startswith("picas: there is no token nope in sqlite:///")
+    assert answer.err.startswith(f"picas: there is no token nope in {mixed.pool}\n")
     assert mixed.here("show", "--json", "nope").error["kind"] == "TokenNotFound"
     assert mixed.here("show").err.startswith("picas: missing argument")
 
@@ -220,23 +222,23 @@ def test_errors_are_grouped(mixed: Shell) -> None:
     assert group.pop("first") <= group.pop("last")
     assert group == {
         "exit_code": 3, "failure": "application", "message": "cannot open PATH line N", "count": 2,
-        "examples": ["bad1", "bad2"],
+        "examples": ["bad3", "bad4"],
     }  # fmt: skip
 
 
 def test_errors_for_people(mixed: Shell) -> None:
     lines = mixed.here("errors").out.splitlines()
     assert lines[0] == "2 × exit 3: cannot open PATH line N"
-    assert lines[1].startswith("    bad1, bad2  20")
-    assert lines[2] == "2 tokens failed; picas logs bad1 shows one, picas reset error tries all again"
+    assert lines[1].startswith("    bad3, bad4  20")
+    assert lines[2] == "2 tokens failed; picas logs bad3 shows one, picas reset error tries all again"
 
 
 def test_errors_of_some_show_the_message_itself(mixed: Shell) -> None:
-    assert mixed.here("errors", "--where", "id == 'bad2'").out.startswith(
+    assert mixed.here("errors", "--where", "id == 'bad4'").out.startswith(
         "1 × exit 3: cannot open /data/b/2.fits line 99\n"
     )
-    assert mixed.here("errors", "--where", "id == 'good'").out == "no token has failed\n"
-    assert mixed.here("errors", "--where", "id == 'good'", "--json").json == {
+    assert mixed.here("errors", "--where", "id == 'good1'").out == "no token has failed\n"
+    assert mixed.here("errors", "--where", "id == 'good1'", "--json").json == {
         "failed": 0,
         "groups": [],
         "other": 0,
@@ -249,6 +251,6 @@ def test_errors_show_no_escapes(picas: Shell) -> None:
         "import picas; from picas.tokens import Failure, Outcome; pool = picas.open_pool();"
         "pool.finish(pool.claim(), Outcome(1, 1e9, 1e9, Failure.APPLICATION, '\\x1b[2Jgone'))"
     )
-    subprocess.run([sys.executable, "-c", program], cwd=picas.directory, check=True)
+    subprocess.run([sys.executable, "-c", program], cwd=picas.directory, env=picas.environment, check=True)
     assert picas("errors").out.startswith("1 × exit 1: \\x1b[2Jgone\n")
     assert ESC not in picas("errors", "--json").out

@@ -20,6 +20,8 @@ from picas.cli.group import VERBS
 if TYPE_CHECKING:
     from conftest import Shell
 
+pytestmark = pytest.mark.embedded
+
 
 def test_version_is_told(picas: Shell) -> None:
     assert picas("--version").out == f"picas {__version__}\n"

@@ -20,9 +20,8 @@ def _tokens(shell: Shell) -> list[dict[str, Any]]:
 
 def test_lines_become_tokens(picas: Shell) -> None:
     answer = picas("push", picas.write("t.txt", "echo 1\necho 2\n"))
-    where = picas.path("picas.db")
     assert (answer.code, answer.err) == (0, "")
-    assert answer.out == f"pushed 2 tokens (token_0 … token_1) to sqlite:///{where}\n"
+    assert answer.out == f"pushed 2 tokens (token_0 … token_1) to {picas.pool}\n"
     assert [token["input"] for token in _tokens(picas)] == ["echo 1", "echo 2"]
 
 
@@ -39,13 +38,12 @@ def test_the_same_again_adds_what_is_new(picas: Shell) -> None:
 
 
 def test_json_tells_the_same(picas: Shell) -> None:
-    pool = f"sqlite:///{picas.path('picas.db')}"
     picas.write("t.txt", "a\nb\n")
     assert picas("push", "t.txt", "--json").json == {
-        "pool": pool, "pushed": 2, "skipped": 0, "first": "token_0", "last": "token_1",
+        "pool": picas.pool, "pushed": 2, "skipped": 0, "first": "token_0", "last": "token_1",
     }  # fmt: skip
     assert picas("push", "t.txt", "--json").json == {
-        "pool": pool, "pushed": 0, "skipped": 2, "first": None, "last": None,
+        "pool": picas.pool, "pushed": 0, "skipped": 2, "first": None, "last": None,
     }  # fmt: skip
 
 
@@ -89,7 +87,7 @@ def test_a_dry_run_pushes_nothing(picas: Shell) -> None:
         "tokens": 1000,
         "first": [{"input": f"echo {n}"} for n in range(5)],
     }
-    assert not picas.path("picas.db").exists()
+    assert picas.is_empty()
 
 
 MISTAKES = [
@@ -132,7 +130,7 @@ def test_mistakes_are_told_and_nothing_is_made(
     assert message in answer.err
     assert advice in answer.err
     assert answer.err.startswith("picas: ")
-    assert not picas.path("picas.db").exists()
+    assert picas.is_empty()
 
 
 def test_a_line_of_fifty_megabytes_is_refused_with_its_number(picas: Shell) -> None:
@@ -142,7 +140,7 @@ def test_a_line_of_fifty_megabytes_is_refused_with_its_number(picas: Shell) -> N
     answer = picas("push", "long.txt")
     assert answer.code == 2
     assert "long.txt, line 2" in answer.err
-    assert not picas.path("picas.db").exists()
+    assert picas.is_empty()
 
 
 def test_an_id_with_other_content_is_refused_before_anything_is_pushed(picas: Shell) -> None:
@@ -193,7 +191,5 @@ def test_ctrl_c_says_how_to_go_on(picas: Shell) -> None:
 
 
 def _count(shell: Shell) -> int:
-    if not shell.path("picas.db").exists():
-        return 0
     answer = shell.here("status", "--json")
     return int(answer.json["total"]) if answer.code == 0 else 0

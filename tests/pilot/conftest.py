@@ -76,10 +76,10 @@ class Started:
 class Bench:
     """A pool, what runs on it, and what can be seen of it."""
 
-    def __init__(self, path: Path, mark: str) -> None:
+    def __init__(self, path: Path, mark: str, url: str) -> None:
         self.path = path
         self.mark = mark
-        self.url = f"sqlite:///{path}/pool.db"
+        self.url = url
         self.pool = open_pool(self.url)
         self.spool = path / "spool"
         self.scratch = path / "scratch"
@@ -155,13 +155,13 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench(tmp_path: Path, pool_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     mark = f"mark-{uuid.uuid4().hex}"
     monkeypatch.setenv("TEST_MARK", mark)
     monkeypatch.setenv("TEST_SCRATCH", str(tmp_path / "scratch"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    bench = Bench(tmp_path, mark)
+    bench = Bench(tmp_path, mark, pool_url)
     yield bench
     for started in bench.started:
         if started.process.returncode is None:

@@ -14,9 +14,12 @@ from picas.stores.base import Change
 from picas.tokens import Claimer, Failure, Outcome, State, Token
 
 
+pytestmark = pytest.mark.any_pool
+
+
 @pytest.fixture
-def pool(tmp_path):
-    with open_pool(f"sqlite:///{tmp_path}/pool.db") as pool:
+def pool(pool_url):
+    with open_pool(pool_url) as pool:
         yield pool
 
 

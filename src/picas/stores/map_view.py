@@ -71,20 +71,22 @@ class MapView:
 
     def _pages(self, skip: int, count: int | None) -> Iterator[list[str]]:
         query: dict[str, Any] = {"skip": skip}
+        last: tuple[Any, str] | None = None
+        same = 0  # a document may have many rows of one key
         while count is None or count > 0:
-            limit = PAGE if count is None else min(PAGE, count)
+            limit = same + (PAGE if count is None else min(PAGE, count))
             rows = self._read({**query, "limit": limit})["rows"]
-            if rows:
-                yield list(dict.fromkeys(row["id"] for row in rows))
+            # Rows of the last place are read again and not skipped: if they have left it, others are there.
+            new = [row for row in rows if (row["key"], row["id"]) != last]
+            if new:
+                yield list(dict.fromkeys(row["id"] for row in new))
             if len(rows) < limit:
                 return
             if count is not None:
-                count -= len(rows)
-            last = {"startkey": json.dumps(rows[-1]["key"]), "startkey_docid": rows[-1]["id"]}
-            # A document may have many rows of one key: then the place alone does not lead on.
-            same = sum(row["key"] == rows[-1]["key"] and row["id"] == rows[-1]["id"] for row in rows)
-            begun = query.get("startkey") == last["startkey"] and query["startkey_docid"] == rows[-1]["id"]
-            query = {**last, "skip": same + (query["skip"] if begun else 0)}
+                count -= len(new)
+            last = (rows[-1]["key"], rows[-1]["id"])
+            same = sum((row["key"], row["id"]) == last for row in rows)
+            query = {"startkey": json.dumps(last[0]), "startkey_docid": last[1]}
 
     def _read(self, query: Mapping[str, Any]) -> Any:
         answer = self._server.request("GET", self._path, query={"reduce": False, **query}, expect=(404,))

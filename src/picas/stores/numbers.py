@@ -116,4 +116,5 @@ class Numbers:
                 highest = max(highest, number_after(prefix, row["id"]))
             if len(rows) < PAGE:
                 return highest
-            query.update(startkey=json.dumps(rows[-1]["id"]), skip=1)
+            # That row again: if it is gone by then, skipping it would skip another.
+            query.update(startkey=json.dumps(rows[-1]["id"]))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tracemalloc
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from picas.errors import InvalidInput
 from picas.selection import Selection
+from picas.stores.base import Change
 from picas.testing.base import (
     StoreFixtures,
     add,
@@ -19,7 +21,7 @@ from picas.testing.base import (
     ids,
     write,
 )
-from picas.tokens import State, state_of
+from picas.tokens import State, reset, state_of
 
 if TYPE_CHECKING:
     from picas.stores.base import Store
@@ -119,6 +121,18 @@ class LookingRules(StoreFixtures):
                 claim_all(store, 70, "oldest")
         assert [token_id for token_id, times in Counter(seen).items() if times > 1] == []
         assert set(seen) <= set(wanted)
+
+    def test_none_is_missed_when_what_was_seen_changes_or_goes(self, store: Store) -> None:
+        add_many(store, 950)
+        claim_all(store, 950)
+        found = store.scan([State.LOCKED])
+        while batch := list(islice(found, 100)):
+            store.replace([Change(reset(token, 1.0)) for token in batch])
+        assert store.counts()[State.TODO] == 950
+        found = store.scan([State.TODO])
+        while batch := list(islice(found, 100)):
+            store.delete(batch)
+        assert list(store.scan()) == []
 
     def test_a_scan_that_is_left_early_is_no_burden(self, store: Store) -> None:
         add_many(store, 250)
