@@ -125,6 +125,7 @@ def _exit_code(summary: Summary, *, fail: bool) -> int:
 )
 @click.option("--wait", is_flag=True, help="Wait for new tokens when none is left.")
 @options.where
+@click.option("--view", metavar="DESIGN/VIEW", help="Only tokens that this view of a CouchDB database lists.")
 @click.option("--order", type=click.Choice(ORDERS), help="Which token comes first; priority.")
 @click.option(
     "--collect", multiple=True, metavar="GLOB", help="Files to keep with the token, such as '*.png'."

@@ -7,6 +7,7 @@ documents are read. Order by age holds among `WINDOW` tokens at a time, which is
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 from picas.stores.changes import PushKeys, progress_of_changes
@@ -43,9 +44,9 @@ class ViewClaims:
     def reader(self, where: Selection | None) -> Read:
         return Snapshot(self._server, self._database, self._view, where).rows
 
-
     def free_count(self, update: str) -> int:
         return self._view.total(update)
+
 
 class ClassicIndex(ViewClaims):
     """The `picas.stores.index.Index` of the classic design document."""
@@ -73,12 +74,14 @@ class ClassicIndex(ViewClaims):
                     yield from ids
                 return
         query: dict[str, Any] = {"limit": WINDOW}
+        last = None
         while states:
             rows = self._server.request("GET", f"{self._database}/_all_docs", query=query).value["rows"]
-            yield from (row["id"] for row in rows if not row["id"].startswith("_design/"))
+            yield from (row["id"] for row in rows if row["id"] != last and row["id"][:8] != "_design/")
             if len(rows) < WINDOW:
                 return
-            query.update(startkey=json.dumps(rows[-1]["id"]), skip=1)
+            last = rows[-1]["id"]  # it may be gone when the next are read, so it is not skipped
+            query.update(startkey=json.dumps(last))
 
     def counts(self) -> dict[State | None, int]:
         counted: dict[State | None, int] = dict.fromkeys(STATES, 0)
@@ -106,6 +109,9 @@ class ClassicIndex(ViewClaims):
 
     def to_mend(self, limit: int) -> list[str]:
         return []  # none is known: the classic views say nothing of conflicts
+
+    def last_stranger(self) -> float | None:
+        return time.time()  # nothing tells that there are none, and the classic views are what they work by
 
     def progress(self, now: float, seconds: float) -> Progress:
         return progress_of_changes(self._server, self._database, now, seconds)

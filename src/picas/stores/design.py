@@ -1,16 +1,28 @@
-"""The design documents of our own in a CouchDB database: lean views for claiming, counting and pushing.
+"""What PiCaS writes into design documents, as data: its own lean views, and the five classic ones.
 
-They are compared before they are written, since any change makes the server build the index anew, and they
-are never written by a pilot that finds them: only where there are none at all.
+Each document carries under ``picas`` the version of what wrote it and a digest of its views, so that one that
+somebody has edited since can be told from one of another version. What the rows of a view look like never
+changes under its name, and a newer document has all views of an older one: so programs of any age share them.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from picas.errors import PicasError
+from picas.selection import JAVASCRIPT_FIELD, Selection
+
 if TYPE_CHECKING:
-    from picas.stores.http import Server
+    from collections.abc import Collection, Mapping
+
+    Document = dict[str, Any]
+
+VERSION = 1
+"""Goes up with any change of what is written here."""
 
 MAIN = "picas"
 """Claiming and counting: two views that the server brings up to date together."""
@@ -18,38 +30,182 @@ MAIN = "picas"
 PUSH = "picas-push"
 """Push keys, apart: only pushing reads them, so no claim pays for them."""
 
+CLASSIC = "Monitor"
+"""The design document that every PiCaS program knows, of all tokens."""
 
-def documents() -> dict[str, dict[str, Any]]:
-    """The design documents by name."""
+NEXT = "-next"
+"""At the end of the name under which new views are built, before they take the place of the old ones."""
+
+_LISTS = {
+    "todo": "doc.lock == 0 && doc.done == 0",
+    "locked": "doc.lock > 0 && doc.done == 0",
+    "done": "doc.lock > 0 && doc.done > 0 && parseInt(doc.exit_code) == 0",
+    "error": "(doc.lock > 0 && doc.done > 0 && parseInt(doc.exit_code) != 0) || (doc.lock == -1 && doc.done == -1)",
+}
+"""The classic views that list tokens, and for which they do; ``parseInt`` of what is no number is not 0."""
+
+TOTALS = "overview_total"
+
+CLASSIC_VIEWS = (*_LISTS, TOTALS)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a design document is to us.
+
+    Attributes:
+        kind: ``own``: ours, for claiming; ``classic``: the five classic views; ``building``: views that are
+            to take the place of others; ``other``: what has nothing to do with PiCaS.
+        ours: whether PiCaS has written it.
+        standing: of ours ``current``, ``older``, ``newer`` (than this program) or ``edited`` by somebody else.
+        where: the condition of a classic one of ours; empty for all tokens.
+    """
+
+    kind: str
+    ours: bool = False
+    standing: str = ""
+    where: str = ""
+
+
+def own() -> dict[str, Document]:
+    """Our own design documents by name."""
     return {
-        MAIN: {
-            "language": "javascript",
-            "views": {
-                "tokens": {"map": _script("tokens"), "reduce": "_count"},
-                "finished": {"map": _script("finished"), "reduce": "_stats"},
-            },
-        },
-        PUSH: {
-            "language": "javascript",
-            "autoupdate": False,
-            "views": {"keys": {"map": _script("push_keys")}},
-        },
+        MAIN: _marked(
+            {
+                "tokens": {"map": _script("tokens", "state"), "reduce": "_count"},
+                "finished": {"map": _script("finished", "state"), "reduce": "_sum"},
+            }
+        ),
+        # Nobody waits for push keys but who pushes: the server need not keep them up to date.
+        PUSH: {**_marked({"keys": {"map": _script("push_keys")}}), "autoupdate": False},
     }
 
 
-def ensure(server: Server, database: str) -> None:
-    """Write the design documents that are not there.
+def classic(where: Selection | None = None) -> Document:
+    """The five classic views, of all tokens or of those that fit."""
+    return _marked(_classic_views(where), where.text if where else "")
 
-    Raises:
-        PoolRefused: we may not write any.
+
+def judge(name: str, doc: Mapping[str, Any]) -> Judged:
+    """What the design document of this name is."""
+    mark = _mark(doc)
+    if name.endswith(NEXT) and mark:
+        return Judged("building", ours=True)
+    wanted = own().get(name)
+    if wanted is not None:
+        return Judged("own", ours=True, standing=_standing(doc, mark, wanted, None))
+    if not set(CLASSIC_VIEWS) <= _views(doc).keys():
+        return Judged("other")
+    if not mark:
+        return Judged("classic")
+    where = str(mark.get("where", ""))
+    try:
+        wanted = classic(Selection.parse(where) if where else None)
+    except PicasError:  # a condition of a later version
+        wanted = None
+    return Judged("classic", ours=True, standing=_standing(doc, mark, wanted, CLASSIC_VIEWS), where=where)
+
+
+def is_readable(name: str, doc: Mapping[str, Any]) -> bool:
+    """Whether the views that we read in our own design document of this name are what they should be."""
+    wanted = own()[name]
+    needed = wanted["views"]
+    if digest(doc, needed) == digest(wanted, needed):
+        return True
+    mark = _mark(doc)
+    return (
+        mark.get("version", VERSION) > VERSION
+        and mark.get("digest") == digest(doc)
+        and needed.keys() <= _views(doc).keys()
+    )
+
+
+def slow_reduce(doc: Mapping[str, Any]) -> bool:
+    """Whether the totals are summed in JavaScript, which costs five times what the server's own sum does."""
+    total = _views(doc).get(TOTALS)
+    reduce = total.get("reduce") if isinstance(total, dict) else None
+    return isinstance(reduce, str) and not reduce.startswith("_")
+
+
+def digest(doc: Mapping[str, Any], names: Collection[str] | None = None) -> str:
+    """Tells apart design documents whose views, or those of these names, give other rows."""
+    views = _views(doc)
+    content = {
+        "language": doc.get("language", "javascript"),
+        "options": doc.get("options") or {},
+        "views": views if names is None else {name: views.get(name) for name in sorted(names)},
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _standing(
+    doc: Mapping[str, Any],
+    mark: Mapping[str, Any],
+    wanted: Document | None,
+    names: Collection[str] | None,
+) -> str:
+    found = digest(doc, names)
+    if wanted is not None and found == digest(wanted, names):
+        return "current"
+    if found != mark.get("digest"):
+        return "edited"
+    return "newer" if mark["version"] > VERSION else "older"
+
+
+def _mark(doc: Mapping[str, Any]) -> dict[str, Any]:
+    """What we note of ourselves in a design document; empty in one of others."""
+    mark = doc.get("picas")
+    return mark if isinstance(mark, dict) and type(mark.get("version")) is int else {}
+
+
+def _marked(views: Document, where: str = "") -> Document:
+    doc = {"language": "javascript", "views": views}
+    mark: Document = {"version": VERSION, "digest": digest(doc, views)}
+    if where:
+        mark["where"] = where
+    return {**doc, "picas": mark}
+
+
+def _views(doc: Mapping[str, Any]) -> dict[str, Any]:
+    views = doc.get("views")
+    return views if isinstance(views, dict) else {}
+
+
+def _classic_views(where: Selection | None) -> Document:
+    head = ["function (doc) {"]
+    if where is not None:
+        condition = where.javascript()
+        shown = " ".join(where.text.encode("unicode_escape").decode("ascii").split())
+        head.append(f"  // Tokens where {shown}")
+        if "field(" in condition:
+            head += _indented(JAVASCRIPT_FIELD)
+        refused = f'doc.type !== "token" || !({condition})'
+    else:
+        refused = 'doc.type !== "token"'
+    head.append(f"  if ({refused}) return;")
+    views: Document = {
+        state: {"map": "\n".join([*head, f"  if ({test}) emit(doc._id, doc._id);", "}"])}
+        for state, test in _LISTS.items()
+    }
+    totals = [f'  if ({test}) emit("{state}", 1);' for state, test in _LISTS.items()]
+    views[TOTALS] = {"map": "\n".join([*head, *totals, "}"]), "reduce": "_sum"}
+    return views
+
+
+def _script(name: str, *helpers: str) -> str:
+    """A map function as the server takes it, with the functions that it calls within it.
+
+    The server takes one function expression for each view, without a comment before it.
     """
-    for name, wanted in documents().items():
-        path = f"{database}/_design/{name}"
-        if server.request("GET", path, expect=(404,)).status == 404:
-            server.request("PUT", path, wanted, expect=(409,))  # 409: another process was faster
+    head, _, body = _source(name).partition("\n")
+    inner = [line for helper in helpers for line in _indented(_source(helper))]
+    return "\n".join([head, *inner, body])
 
 
-def _script(name: str) -> str:
-    """A map function as the server takes it: the file without the comment before it."""
+def _source(name: str) -> str:
     text = (resources.files("picas.stores") / "views" / f"{name}.js").read_text("utf-8")
     return text[text.index("function") :].strip()
+
+
+def _indented(text: str) -> list[str]:
+    return [f"  {line}".rstrip() for line in text.splitlines()]

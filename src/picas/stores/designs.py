@@ -32,6 +32,9 @@ POLL_SECONDS = 0.3
 NEARLY = 500
 """So few changes are missing from an index that it is waited for without telling."""
 
+COMMIT_SECONDS = 6.0
+"""A server writes down what it has built of an index every 5 s (its ``commit_freq``)."""
+
 MAY_NOT = (401, 403)
 
 
@@ -198,6 +201,7 @@ class Designs:
             return "created"
         if {key: value for key, value in found.items() if not key.startswith("_")} == wanted:
             self.build(name, on_progress)
+            self._delete(name + NEXT)  # of an exchange that was cut off
             return "unchanged"
         if design.digest(found) == design.digest(wanted):
             self._put(name, {**wanted, "_rev": found["_rev"]})
@@ -216,6 +220,9 @@ class Designs:
             self._put(coming, {**wanted, **({"_rev": there["_rev"]} if there else {})})
         self.build(coming, on_progress)
         self._put(name, {**wanted, "_rev": found["_rev"]})
+        # When the document goes that an index was built for, the server closes the index, and goes on with what
+        # it has written down: of a small one nothing before this time.
+        time.sleep(COMMIT_SECONDS)
         self._delete(coming)
         self._clean_up()
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from picas.stores.base import Progress
 from picas.stores.changes import PushKeys
 from picas.stores.design import MAIN, PUSH
-from picas.stores.index import MEND, PAGE, STATES
+from picas.stores.index import MEND, OTHER, PAGE, STATES
+from picas.stores.walk import FREE, LAGGING
 from picas.tokens import State, state_of
 
 if TYPE_CHECKING:
@@ -58,7 +59,18 @@ class OwnIndex:
         return rows
 
     def reader(self, where: Selection | None) -> Read:
-        return self._rows
+        return self._free_rows
+
+    def _free_rows(self, query: Mapping[str, Any]) -> list[Row]:
+        rows = self._rows(query)
+        if not rows and query.get("update") != "false":
+            # A view that somebody has just edited has no such rows either: that is not an empty pool.
+            self._designs.ensure(MAIN)
+        return rows
+
+    def free_count(self, update: str) -> int:
+        rows = self._rows({**FREE, "reduce": True, "group_level": 1, "update": update})
+        return int(rows[0]["value"]) if rows else 0
 
     def documents(self, states: Collection[State | None]) -> Iterator[Document]:
         last: Place = ()
@@ -86,7 +98,7 @@ class OwnIndex:
             yield place, state, doc
 
     def _aged(self, start: list[Any]) -> Iterator[tuple[Place, Document]]:
-        """The documents whose rows begin with this, in order, each with its place in that order."""
+        """The documents whose rows begin with this, in order, each with its place in that order; some twice."""
         query: dict[str, Any] = {"startkey": start, "endkey": [*start, {}], "reduce": False}
         query.update(include_docs=True, limit=PAGE)
         while True:
@@ -96,19 +108,25 @@ class OwnIndex:
                     yield (*row["key"][len(start) :], row["id"]), row["doc"]
             if len(rows) < PAGE:
                 return
-            query.update(startkey=rows[-1]["key"], startkey_docid=rows[-1]["id"], skip=1)
+            # That row again, if it is still there: to skip one would skip another if it is not.
+            query.update(startkey=rows[-1]["key"], startkey_docid=rows[-1]["id"])
 
     def counts(self) -> dict[State | None, int]:
         counted: dict[State | None, int] = dict.fromkeys(STATES, 0)
         for row in self._rows({"group_level": 1}):
             name = row["key"][0]
-            if name != MEND:
+            if name not in (MEND, OTHER):
                 counted[State(name) if name else None] += row["value"]
         return counted
 
     def to_mend(self, limit: int) -> list[str]:
         query = {"startkey": [MEND], "endkey": [MEND, {}], "reduce": False, "limit": limit}
         return [row["id"] for row in self._rows(query)]
+
+    def last_stranger(self) -> float | None:
+        query = {"startkey": [OTHER, {}], "endkey": [OTHER], "descending": True, "limit": 1, "reduce": False}
+        rows = self._rows({**query, **LAGGING})
+        return float(rows[0]["key"][2]) if rows else None
 
     def progress(self, now: float, seconds: float) -> Progress:
         since = {"startkey": now - seconds}
@@ -140,4 +158,4 @@ def _is_key(key: Any) -> bool:
     return isinstance(key, list) and key[:1] in _FIRST and all(isinstance(n, (int, float)) for n in key[1:])
 
 
-_FIRST = (*([state.value if state else None] for state in STATES), [MEND])
+_FIRST = (*([state.value if state else None] for state in STATES), [MEND], [OTHER])

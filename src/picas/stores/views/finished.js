@@ -1,6 +1,11 @@
-// When each finished token ended, and how many seconds it took; _stats over a stretch of time gives rates.
+// When each finished token ended: [1, wall seconds, 1], or [1, 0, 0] where nobody has told how long it took.
+// _sum over a stretch of time gives how many finished in it, and the mean of their times.
 function (doc) {
-  if (doc.type !== "token" || !(doc.done > 0 || doc.done == -1) || !doc.lock) return;
+  if (doc.type !== "token") return;
+  var where = state(doc);
+  if (where !== "done" && where !== "error") return;
   var run = doc.picas && doc.picas.run || {};
-  emit(typeof run.ended === "number" ? run.ended : doc.done, typeof run.wall === "number" ? run.wall : 0);
+  var ended = typeof run.ended === "number" && isFinite(run.ended) && run.ended;
+  var told = typeof run.wall === "number" && isFinite(run.wall);
+  emit(ended || Math.max(0, number(doc.done)), [1, told ? run.wall : 0, told ? 1 : 0]);
 }

@@ -1,13 +1,14 @@
 // One row for each token: [state, −priority, number at the end of the id].
 // Claims walk the rows of "todo", the highest priority first; _count over the first part gives the states.
+// One more row, ["mend"], for a token with conflicting versions, or locked by a claim that was given up.
+// And one, ["other", 0, lock], for a token that another program has locked, such as picasclient 1.x.
 function (doc) {
   if (doc.type !== "token") return;
-  var state = null;
-  if (doc.lock == 0 && doc.done == 0) state = "todo";
-  else if (doc.lock > 0 && doc.done == 0) state = "locked";
-  else if (doc.lock > 0 && doc.done > 0) state = parseInt(doc.exit_code) == 0 ? "done" : "error";
-  else if (doc.lock == -1 && doc.done == -1) state = "error";
-  var priority = typeof doc.priority === "number" ? doc.priority : 0;
-  var number = /[0-9]{1,15}$/.exec(doc._id);
-  emit([state, -priority, number ? +number[0] : 0], null);
+  var priority = typeof doc.priority === "number" && isFinite(doc.priority) ? doc.priority : 0;
+  var digits = /[0-9]{1,15}$/.exec(doc._id);
+  emit([state(doc), -priority, digits ? +digits[0] : 0], null);
+  if (doc._conflicts || doc.picas && doc.picas.run && doc.picas.run.void) emit(["mend"], null);
+  var claimed = doc.picas && doc.picas.run && doc.picas.run.claimed;
+  var ours = typeof claimed === "number" && Math.abs(claimed - doc.lock) <= 1;
+  if (typeof doc.lock === "number" && doc.lock > 99 && !ours) emit(["other", 0, doc.lock], null);
 }
