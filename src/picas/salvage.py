@@ -84,9 +84,9 @@ def _told(outcome: Outcome, missing: Sequence[str], error: Exception, directory:
     if outcome.failure is Failure.RELEASED:
         return outcome
     more = f" and {len(missing) - MISSING_NAMED} more" if len(missing) > MISSING_NAMED else ""
-    what = f" ({', '.join(missing[:MISSING_NAMED])}{more})" if missing else ""
+    what = ", ".join(missing[:MISSING_NAMED]) + more or "the result"
     reason = error.message if isinstance(error, PicasError) else str(error)
-    message = f"the result{what} could not be saved: {reason}"
+    message = f"{what} could not be saved: {reason}"
     told = replace(outcome, kept=directory, notes=(*outcome.notes, message))
     if outcome.failure is not None:
         return told

@@ -42,6 +42,10 @@ def _lines(token: Token, screen: output.Screen) -> Iterator[str]:
     if attempts:
         yield screen.style("attempts", "dim")
         yield from (screen.fit("  " + line) for line in _attempts(attempts))
+    notes = list(_notes(attempts))
+    if notes:
+        yield screen.style("notes", "dim")
+        yield from ("  " + line for line in notes)
     if token.attachments:
         yield screen.style("files", "dim")
         rows = [(text.visible(info.name), text.size(info.length)) for info in token.attachments.values()]
@@ -69,6 +73,19 @@ def _attempts(attempts: list[dict[str, Any]]) -> list[str]:
         for entry in attempts
     )
     return text.columns(rows)
+
+
+def _notes(attempts: list[dict[str, Any]]) -> Iterator[str]:
+    """What people should know of attempts beside how they went: a log that was cut, a file that is missing."""
+    for entry in attempts:
+        notes = entry.get("notes")
+        told = [text.one_line(note) for note in notes] if isinstance(notes, list) else []
+        if told and entry.get("kept"):
+            told.append(
+                f"its directory is kept on {text.one_line(entry.get('host', '?'))}: {text.one_line(entry['kept'])}"
+            )
+        for note in told:
+            yield f"{text.one_line(entry.get('attempt', '?'))}  {note}"
 
 
 def _shown(value: object, write: Any) -> str:

@@ -81,7 +81,7 @@ def no_answer(url: str, what: str, error: Exception, proxy: str | None, *, spoke
         return PoolUnavailable(f"{url} gave no whole answer to {what} ({last_part(str(reason))})", advice)
     if isinstance(reason, IncompleteRead):
         return PoolUnavailable(f"{url} ended the connection in the middle of its answer to {what}")
-    return _no_http(url, reason.line, spoke=spoke)
+    return _no_http(url, str(reason.args[0]), spoke=spoke)
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -129,7 +129,7 @@ def _proxy_error(url: str, proxy: str, text: str) -> PicasError:
 def proxy_refusal(url: str, proxy: str) -> PoolRefused:
     """The error for a proxy that wants other credentials than it got."""
     return PoolRefused(
-        f"the proxy {proxy} on the way to {url} wants a user name and password (407)",
+        f"the proxy {proxy} before {url} wants a user name and password (407)",
         "Write them into HTTPS_PROXY or HTTP_PROXY: http://user:password@host:port.",
     )
 
@@ -252,11 +252,19 @@ def refusal(
         # a field that begins with "_".
         return InvalidInput(message, "The database does not take this document.")
     if status == 413:
-        attachment = reason if error == "attachment_too_large" else ""
-        return TokenTooLarge(message, "That is over a limit of the server's.", attachment)
+        return _too_large(url, error, reason)
     if status in MAY_PASS:
         return PoolUnavailable(message, _what_to_do(status, error), after=retry_after(headers))
     return PoolError(message, _SERVER_LOG)
+
+
+def _too_large(url: str, error: str, reason: str) -> TokenTooLarge:
+    """The error for a 413: CouchDB tells whether it is an attachment, a document or all of the request."""
+    advice = "Whoever runs the server can raise its limit: [couchdb] max_attachment_size, max_document_size."
+    if error == "attachment_too_large":
+        return TokenTooLarge(f"{url} takes no file as large as {reason} (413)", advice, reason)
+    what = "document" if error == "document_too_large" else "request"
+    return TokenTooLarge(f"{url} takes no {what} as large as this (413)", advice)
 
 
 def _what_to_do(status: int, error: str) -> str:
