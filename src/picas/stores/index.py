@@ -46,7 +46,6 @@ class Claimable(Protocol):
         tokens that do not fit there may be rows or not.
         """
 
-
     def free_count(self, update: str) -> int:
         """How many tokens are free, by the index alone; cheap.
 
