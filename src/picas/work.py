@@ -27,14 +27,19 @@ MAX_VARIABLE_BYTES = 100_000
 MAX_VARIABLES_BYTES = 500_000
 """Fields together fill no more of the environment than this: all of it and the arguments may have 2 MiB."""
 
-OWN_VARIABLES = frozenset(
+SETTINGS = frozenset(
     f"PICAS_{name}"
-    for name in "ATTEMPT CLAIM CONFIG DEBUG OUTPUT PASSWORD POOL SPOOL TOKEN_FILE TOKEN_ID USERNAME".split()
+    for name in "AUTH CA CLIENT_CERT CLIENT_KEY CONFIG DEBUG INSECURE POOL SPOOL USERNAME".split()
+)
+"""Variables that a pilot within a token's work takes over."""
+
+SECRET = "PICAS_PASSWORD"
+"""What no work is told: programs print their environment, and what they print is kept where others can read it."""
+
+OWN_VARIABLES = frozenset(
+    (*SETTINGS, SECRET, *(f"PICAS_{name}" for name in "ATTEMPT CLAIM OUTPUT TOKEN_FILE TOKEN_ID".split()))
 )
 """Environment variables with a meaning of their own, which no field of a token can set."""
-
-SETTINGS = frozenset(f"PICAS_{name}" for name in "CONFIG DEBUG PASSWORD POOL SPOOL USERNAME".split())
-"""Those of them that a pilot within a token's work takes over; the others tell of the outer token."""
 
 EXHAUSTED = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
 """Errors that say that this machine has no room for another process."""
@@ -106,8 +111,9 @@ class CommandWork:
 
 
 def outer_environment() -> dict[str, str]:
-    """This process's environment, without what it says of a token that the pilot itself is the work of."""
+    """This process's environment, without the password, and what it says of a token that the pilot is the work of."""
     inherited = dict(os.environ)
+    inherited.pop(SECRET, None)
     if "PICAS_CLAIM" in inherited:
         for name in [name for name in inherited if name.startswith("PICAS_") and name not in SETTINGS]:
             del inherited[name]

@@ -107,7 +107,7 @@ def test_json_after_a_double_dash_belongs_to_the_command(picas: Shell) -> None:
 def test_what_should_not_happen_is_told_in_short(picas: Shell) -> None:
     broken = (
         "import picas.pool\n"
-        "def fail(url): raise RuntimeError('out of \\x1b[31mcheese')\n"
+        "def fail(url, **_): raise RuntimeError('out of \\x1b[31mcheese')\n"
         "picas.pool.open_pool = fail\n"
         "import sys; from picas.cli.main import run; sys.exit(run(['push', 't.txt']))"
     )

@@ -173,7 +173,7 @@ def test_a_keyring_that_hangs_is_given_up(
 ) -> None:
     never = threading.Event()
     monkeypatch.setattr(sys.modules["keyring"], "get_password", lambda *_: never.wait())
-    with pytest.raises(ConfigError, match="did not answer within 0.05 seconds"):
+    with pytest.raises(ConfigError, match=r"did not answer within 0\.05 seconds"):
         from_keyring(SERVER, "me", seconds=0.05)
     never.set()
 

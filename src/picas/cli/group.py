@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 VERBS = {
+    "init": "Say which pool it is, and try the way to it.",
+    "check": "Look whether the pool can be reached and used.",
     "push": "Put tokens into the pool.",
     "run": "Be a pilot: take tokens and run them.",
     "status": "How many tokens are in which state, rate and time left.",
@@ -28,6 +30,7 @@ VERBS = {
     "reset": "Make tokens free again.",
     "delete": "Remove tokens.",
     "copy": "Copy tokens to another pool.",
+    "passwd": "Change your password on the pool's server.",
     "flush": "Send finished work that the pool could not take at the time.",
     "completion": "Completion for bash, zsh or fish.",
 }
@@ -64,6 +67,16 @@ class Verb(click.Command):
         except BrokenPipeError:  # click would make an exit code of 1 of it
             raise PipeClosed from None
         return int(view.exit_code)
+
+
+class VerbGroup(click.Group):
+    """A verb that has verbs of its own; they are made by ``@command.command(name)``."""
+
+    command_class = Verb
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.extend(common())
 
 
 def verb(name: str, **settings: Any) -> Callable[[Callable[..., Any]], Verb]:
