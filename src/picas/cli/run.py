@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -11,16 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from picas.backoff import Backoff
 from picas.cli import options, output, pools, text
 from picas.cli.group import verb
 from picas.cli.reporter import Reporter
 from picas.config import ORDERS, parse_duration, parse_size
-from picas.errors import InvalidInput
+from picas.errors import InvalidInput, PoolUnavailable
+from picas.summary import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from picas.pool import Pool
     from picas.summary import Summary
+
+START_SECONDS = 300.0
+"""How long a pilot that begins tries to reach a pool that has not answered yet: its address may be wrong."""
+
+START_PAUSES = (0.2, 10.0)
+"""Shortest and longest pause between two of these tries."""
 
 EXIT_UNSENT = 1
 EXIT_FAILED = 3
@@ -160,11 +170,31 @@ def command(
     if cmd and function:
         raise InvalidInput("--call and a command are two ways to say what to run", "Give one of them.")
     work = load_function(function) if function else list(cmd) or None
-    pool = pools.made(call) if given["wait"] else pools.existing(call)
     knobs = _with_settings(given, call.settings.run)
     with Reporter(verbose=verbose, quiet=call.as_json) as reporter:
+        pool = _open_pool(call, reporter, wait=given["wait"])
         summary = Pilot(pool, work, on_event=reporter, **knobs).run()
     return RunView(pool.url, summary, fail=fail)
+
+
+def _open_pool(call: options.Call, reporter: Reporter, *, wait: bool) -> Pool:
+    """The pool, of which it is waited that it answers: a pilot may have been started while its server restarts.
+
+    Raises:
+        PoolUnavailable: it does not for so long that its address may be wrong.
+    """
+    begun = time.monotonic()
+    pause = Backoff(*START_PAUSES)
+    open_pool = pools.made if wait else pools.existing
+    while True:
+        try:
+            return open_pool(call, patience=0.0)
+        except PoolUnavailable as error:
+            if time.monotonic() - begun > START_SECONDS:
+                raise
+            again = f"It is tried again for {text.duration(START_SECONDS)}."
+            reporter(Event("problem", message=f"{error.message}\n{error.advice} {again}"))
+            time.sleep(max(pause.seconds(), error.after))
 
 
 def _with_settings(given: dict[str, Any], settings: Any) -> dict[str, Any]:
