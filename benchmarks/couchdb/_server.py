@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 AnyServer = Union[CouchServer, GivenServer]
 
+STATES = ("todo", "locked", "done", "error")
+
 VIEW = f"_design/{design.MAIN}/_view/tokens"
 """The lean view that PiCaS claims by, below a database: rows of [state, −priority, number]."""
 
@@ -69,7 +71,7 @@ class Database:
     def counts(self) -> dict[str, int]:
         """How many tokens there are in each state, by PiCaS's own view, brought up to date."""
         rows = self.ask("GET", f"/{VIEW}?group_level=1")["rows"]
-        return {row["key"][0]: row["value"] for row in rows}
+        return {row["key"][0]: row["value"] for row in rows if row["key"][0] in STATES}
 
     def expect_done(self, tokens: int) -> None:
         """Raise `BenchmarkError` unless there are so many tokens and all are done."""

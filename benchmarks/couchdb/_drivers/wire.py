@@ -102,9 +102,8 @@ class Run:
     async def _lock(self, connection: Connection, docs: list) -> list:
         now = int(time.time())
         for doc in docs:
-            doc.update(
-                lock=now, hostname="wire", picas={**doc.get("picas", {}), "claim": random.randbytes(16).hex()}
-            )
+            run = {"claim": random.randbytes(12).hex(), "host": "wire", "claimed": now}
+            doc.update(lock=now, hostname="wire", picas={**doc.get("picas", {}), "run": run})
         answers = await connection.ask("POST", "_bulk_docs", {"docs": docs})
         won = []
         for doc, answer in zip(docs, answers):
