@@ -7,10 +7,21 @@ import json
 import secrets
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
-from picas.errors import InvalidInput, PicasError, PoolError, PoolRefused, TokenRefused, TokenTooLarge
+from picas import jsontext
+from picas.errors import (
+    InvalidInput,
+    PicasError,
+    PoolError,
+    PoolRefused,
+    PoolUnavailable,
+    TokenRefused,
+    TokenTooLarge,
+)
+from picas.stores.http_errors import NotSent
+from picas.stores.lost_answers import read_back
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +39,17 @@ INLINE_BYTES = 1 << 16
 BULK_BYTES = 8 << 20
 """A ``_bulk_docs`` is sent in parts of about this size."""
 
+LOST_ANSWERS = 3
+"""So often a write whose answer was lost is read back and completed, if the server is to be asked with patience."""
+
 CREATED, ACCEPTED, CONFLICT = 201, 202, 409
+
+
+class Encoded(NamedTuple):
+    """A document without attachments, as JSON text: it is encoded once, to know its size and to be sent."""
+
+    id: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -41,9 +62,16 @@ class Write:
         payloads: what is to be attached.
     """
 
-    body: Mapping[str, Any]
+    body: Encoded | Mapping[str, Any]
     stubs: Sequence[str] = ()
     payloads: Sequence[Payload] = ()
+
+    @property
+    def document(self) -> Encoded:
+        """The body, encoded."""
+        if isinstance(self.body, Encoded):
+            return self.body
+        return Encoded(self.body["_id"], jsontext.encode(self.body))
 
 
 @dataclass(frozen=True)
@@ -61,7 +89,7 @@ class Written:
     refused: PicasError | None = None
 
 
-def document(token: Token) -> dict[str, Any]:
+def document(token: Token) -> Encoded:
     """The token's document without attachments, checked to be what the server takes.
 
     Raises:
@@ -73,8 +101,11 @@ def document(token: Token) -> dict[str, Any]:
         body["_rev"] = token.rev
     try:
         token.id.encode()
-        text = json.dumps(body, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-        size = len(text.encode())
+        text = jsontext.encode(body)
+        # The server counts bytes of UTF-8, which are never more than those of the text with its escapes.
+        size = len(text)
+        if size > MAX_DOCUMENT_BYTES:
+            size = len(json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode())
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidInput(f"token {token.id}: the document cannot be written as JSON: {error}") from error
     if size > MAX_DOCUMENT_BYTES:
@@ -82,7 +113,7 @@ def document(token: Token) -> dict[str, Any]:
             f"token {token.id}: its document has {size:,} bytes; at most {MAX_DOCUMENT_BYTES:,} are kept",
             "Put large data in a file or an attachment and its name in the token.",
         )
-    return body
+    return Encoded(token.id, text)
 
 
 def can_be_written(token: Token) -> bool:
@@ -101,15 +132,15 @@ def write(server: Server, database: str, writes: Sequence[Write]) -> list[Writte
         PoolUnavailable: the server gave no answer; any of them may have been written.
     """
     answers: dict[int, Written] = {}
-    group: list[tuple[int, dict[str, Any]]] = []
+    group: list[tuple[int, Encoded]] = []
     size = 0
     for i, each in enumerate(writes):
         if any(payload.length > INLINE_BYTES for payload in each.payloads):
             answers[i] = _put_with_files(server, database, each)
             continue
-        body = _with_attachments(each)
-        group.append((i, body))
-        size += 1000 + sum(payload.length * 4 // 3 for payload in each.payloads)
+        document = _with_attachments(each)
+        group.append((i, document))
+        size += len(document.text)
         if size > BULK_BYTES:
             answers.update(_post(server, database, group))
             group, size = [], 0
@@ -133,25 +164,43 @@ def raise_refusals(answers: Sequence[Written], outcome: Sequence[Any]) -> None:
     raise TokenRefused(refused[0].message + more, refused[0].advice, outcome)
 
 
-def _with_attachments(each: Write) -> dict[str, Any]:
+def _with_attachments(each: Write) -> Encoded:
     attachments: dict[str, Any] = {name: {"stub": True} for name in each.stubs}
     for payload in each.payloads:
         data = base64.b64encode(payload.read()).decode("ascii")
         attachments[payload.name] = {"content_type": payload.content_type, "data": data}
-    return {**each.body, "_attachments": attachments} if attachments else dict(each.body)
+    return _joined(each.document, attachments)
 
 
-def _post(server: Server, database: str, group: Sequence[tuple[int, dict[str, Any]]]) -> dict[int, Written]:
+def _joined(document: Encoded, attachments: Mapping[str, Any]) -> Encoded:
+    if not attachments:
+        return document
+    return Encoded(document.id, f'{document.text[:-1]},"_attachments":{jsontext.encode(attachments)}}}')
+
+
+def _post(
+    server: Server, database: str, group: Sequence[tuple[int, Encoded]], again: int = LOST_ANSWERS
+) -> dict[int, Written]:
     if not group:
         return {}
+    body = f'{{"docs":[{",".join(document.text for _, document in group)}]}}'.encode("ascii")
     try:
-        answer = server.request("POST", f"{database}/_bulk_docs", {"docs": [body for _, body in group]})
+        answer = server.request("POST", f"{database}/_bulk_docs", body)
     except (InvalidInput, TokenTooLarge) as error:
         # Refused whole, for one document or for its size: the halves may pass.
         if len(group) == 1:
-            return {i: Written(None, refused=_naming(str(body["_id"]), error)) for i, body in group}
+            return {i: Written(None, refused=_naming(document.id, error)) for i, document in group}
         half = len(group) // 2
         return {**_post(server, database, group[:half]), **_post(server, database, group[half:])}
+    except NotSent:
+        raise
+    except PoolUnavailable:
+        if not again or not server.patience:
+            raise
+        revisions = read_back(server, database, [document.text for _, document in group])
+        there = {i: Written(revision) for (i, _), revision in zip(group, revisions) if revision is not None}
+        rest = [each for each in group if each[0] not in there]
+        return {**there, **_post(server, database, rest, again - 1)}
     rows = answer.value
     if not isinstance(rows, list) or len(rows) != len(group):
         raise PoolError(f"{server.url} answered a bulk write of {len(group)} documents with something else")
@@ -182,7 +231,7 @@ def _refusal(token_id: object, reason: object) -> TokenRefused:
 
 def _put_with_files(server: Server, database: str, each: Write) -> Written:
     """One PUT of a document and its files, whole or not at all, of which no file is in memory."""
-    token_id = str(each.body["_id"])
+    token_id = each.document.id
     while True:
         try:
             return _put_multipart(server, database, each)
@@ -209,6 +258,7 @@ class _Shrunk(OSError):
 def _put_multipart(server: Server, database: str, each: Write) -> Written:
     """Source: CouchDB's HTTP API, "Creating Multiple Attachments" (multipart/related)."""
     boundary = secrets.token_hex(16)
+    document = each.document
     attachments: dict[str, Any] = {name: {"stub": True} for name in each.stubs}
     for payload in each.payloads:
         attachments[payload.name] = {
@@ -217,8 +267,7 @@ def _put_multipart(server: Server, database: str, each: Write) -> Written:
             "follows": True,
         }
     head = (
-        f"--{boundary}\r\nContent-Type: application/json\r\n\r\n"
-        + json.dumps({**each.body, "_attachments": attachments}, separators=(",", ":"), allow_nan=False)
+        f"--{boundary}\r\nContent-Type: application/json\r\n\r\n" + _joined(document, attachments).text
     ).encode("ascii")
     between = f"\r\n--{boundary}\r\n\r\n".encode("ascii")
     end = f"\r\n--{boundary}--".encode("ascii")
@@ -236,7 +285,7 @@ def _put_multipart(server: Server, database: str, each: Write) -> Written:
         yield end
 
     length = len(head) + sum(len(between) + payload.length for payload in each.payloads) + len(end)
-    path = f"{database}/{quote(str(each.body['_id']), safe='')}"
+    path = f"{database}/{quote(document.id, safe='')}"
     answer = server.upload(path, body(), length, f'multipart/related; boundary="{boundary}"')
     if answer.status == CONFLICT:
         return Written(None)

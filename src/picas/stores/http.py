@@ -132,6 +132,7 @@ class Server:
         """Send a request with a JSON body, if there is a value, and read the JSON that answers it.
 
         Args:
+            value: what the body says; bytes are JSON already.
             path: below the server's URL, quoted.
             query: parameters; values that are no strings are sent as JSON.
             expect: statuses over 299 that are no error to the caller.
@@ -144,7 +145,7 @@ class Server:
             TokenTooLarge: 413.
             PoolError: any other answer that is no success.
         """
-        body = None if value is None else json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+        body = value if value is None or isinstance(value, bytes) else json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
         headers = {"Content-Type": "application/json"} if body else {}
 
         def ask() -> Answer:
