@@ -7,43 +7,35 @@ a JSON object: when its last token was in the pool, and how many of the claims t
 import json
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any
 
 import picas
-from picas.stores.couchdb import CouchStore
-from picas.stores.http import Answer, Server, split_url
+from picas.stores.walk import Walk
 from picas.summary import Event
 
 
-class CountingServer(Server):
-    """Counts the documents of claims, by what the server said of each."""
+class Tally:
+    """Claims that were written, and those that somebody else was faster with, as the walk is told of them."""
 
     tried = lost = 0
 
-    def request(self, method: str, path: str, value: Any = None, **options: Any) -> Answer:
-        """As it is, and counted."""
-        answer = super().request(method, path, value, **options)
-        if path.endswith("_bulk_docs"):
-            for doc, row in zip(value["docs"], answer.value):
-                if is_claim(doc):
-                    self.tried += 1
-                    self.lost += "error" in row
-        return answer
+    def watch(self) -> None:
+        """Count from now on."""
+        met_others = Walk.met_others
 
+        def counted(walk: Walk, tried: int, won: int) -> None:
+            self.tried += tried
+            self.lost += tried - won
+            met_others(walk, tried, won)
 
-def is_claim(doc: Mapping[str, Any]) -> bool:
-    """Whether this write takes a token, and does not finish it."""
-    return bool(doc.get("lock")) and not doc.get("done")
+        Walk.met_others = counted  # type: ignore[method-assign]
 
 
 def main() -> None:
     """Run one pilot."""
     url, log, spool = sys.argv[1], "x" * (int(sys.argv[2]) - 1), sys.argv[3]
-    name, database, login = split_url(url)
-    server = CountingServer(name, login)
-    pool = picas.Pool(CouchStore(server, database))
-    last = [0.0]
+    pool = picas.open_pool(url)
+    tally, last = Tally(), [0.0]
+    tally.watch()
 
     def note(event: Event) -> None:
         if event.kind == "finished":
@@ -54,7 +46,7 @@ def main() -> None:
     sys.stdin.read()
     summary = pilot.run()
     # Linux has one monotonic clock for all processes.
-    print(json.dumps({"last": last[0], "done": summary.done, "tried": server.tried, "lost": server.lost}))
+    print(json.dumps({"last": last[0], "done": summary.done, "tried": tally.tried, "lost": tally.lost}))
 
 
 main()
