@@ -43,6 +43,8 @@ SHOWN_BYTES = 80
 
 _SERVER_LOG = "If it goes on, whoever runs the server finds the reason in its log."
 
+_SPEAKS_TLS = "Does that port speak TLS? If not, write http:// for it."
+
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "record layer failure", "UNKNOWN_PROTOCOL")
 """What OpenSSL, in its several versions, says of a server that answers its greeting with something else."""
 
@@ -68,10 +70,13 @@ def no_answer(url: str, what: str, error: Exception, proxy: str | None, *, spoke
     if isinstance(reason, ProxyError):
         return _proxy_error(url, without_login(proxy or ""), str(reason.original_error))
     if isinstance(reason, (ssl.SSLError, Urllib3SSLError)):
-        return _tls_error(url, str(reason))
+        return _tls_error(url, str(reason), spoke=spoke)
     if isinstance(reason, (NewConnectionError, ConnectTimeoutError)):
         return _no_connection(url, reason)
     if isinstance(reason, ReadTimeoutError):
+        if not spoke and url.startswith("https:"):
+            # CouchDB's port without TLS takes a greeting for the beginning of a request, and waits for its end.
+            return NotSent(f"no secure connection to {url}: it takes too long to answer", _SPEAKS_TLS)
         return PoolUnavailable(
             f"{url} takes too long to answer {what}",
             f"It is overloaded, stuck, or building an index of a large pool. {_SERVER_LOG}",
@@ -134,14 +139,14 @@ def proxy_refusal(url: str, proxy: str) -> PoolRefused:
     )
 
 
-def _tls_error(url: str, text: str) -> PicasError:
+def _tls_error(url: str, text: str, *, spoke: bool) -> PicasError:
     if "CERTIFICATE_VERIFY_FAILED" in text:
         why = text.rsplit("certificate verify failed:", maxsplit=1)[-1].split("(_ssl", maxsplit=1)[0]
         why = why.strip(" )")
         return PoolRefused(f"the certificate of {url} is not to be trusted: {why}", _tls_advice(url, why))
     if any(mark in text for mark in _NO_TLS):
         return PoolRefused(f"{url} does not speak TLS", "Write http:// for it, or give its TLS port.")
-    return NotSent(f"no secure connection to {url} ({last_part(text)})")
+    return NotSent(f"no secure connection to {url} ({last_part(text)})", "" if spoke else _SPEAKS_TLS)
 
 
 def _tls_advice(url: str, why: str) -> str:
