@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from picas.tokens import token_from_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from picas.stores.bulk import Stubs
     from picas.tokens import Token
 
 REMEMBERED = 20_000
@@ -18,10 +19,18 @@ REMEMBERED = 20_000
 
 
 class Attached:
-    """The names of the attachments of versions that this process has seen; for any thread."""
+    """The attachments of versions that this process has seen; for any thread.
 
-    def __init__(self) -> None:
-        self._names: OrderedDict[tuple[str, str], tuple[str, ...]] = OrderedDict()
+    CouchDB has to be told the names alone. PouchDB's server wants to know its own digests again, and it is asked
+    for those of files that were written here.
+
+    Args:
+        digests: whether the server wants digests.
+    """
+
+    def __init__(self, *, digests: bool = False) -> None:
+        self._seen: OrderedDict[tuple[str, str], tuple[str, ...] | Stubs] = OrderedDict()
+        self._digests = digests
         self._lock = threading.Lock()
 
     def token(self, doc: Mapping[str, Any]) -> Token:
@@ -30,19 +39,20 @@ class Attached:
         self.remember(token.id, token.rev, token.attachments)
         return token
 
-    def remember(self, token_id: str, revision: str | None, names: Collection[str]) -> None:
+    def remember(self, token_id: str, revision: str | None, stubs: Stubs) -> None:
         """Note what a version has attached."""
-        if revision is None:
+        if revision is None or (self._digests and None in stubs.values()):
             return
         with self._lock:
-            self._names[token_id, revision] = tuple(names)
-            while len(self._names) > REMEMBERED:
-                self._names.popitem(last=False)
+            self._seen[token_id, revision] = stubs if self._digests else tuple(stubs)
+            while len(self._seen) > REMEMBERED:
+                self._seen.popitem(last=False)
 
     def known(
         self, tokens: Sequence[Token], fetch: Callable[[Sequence[str]], list[Token | None]]
-    ) -> list[tuple[str, ...]]:
-        """The names for each token; of versions that are not known they are asked for."""
-        unknown = [token.id for token in tokens if (token.id, token.rev or "") not in self._names]
+    ) -> list[Stubs]:
+        """Those of each token; of versions that are not known they are asked for."""
+        unknown = [token.id for token in tokens if (token.id, token.rev or "") not in self._seen]
         fetch(unknown)  # remembers what it finds; a version that is not the current one will not be written
-        return [self._names.get((token.id, token.rev or ""), ()) for token in tokens]
+        seen = (self._seen.get((token.id, token.rev or ""), ()) for token in tokens)
+        return [dict.fromkeys(each) if isinstance(each, tuple) else each for each in seen]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 from urllib.parse import quote
 
 from picas import jsontext
@@ -22,9 +23,10 @@ from picas.errors import (
 )
 from picas.stores.http_errors import NotSent
 from picas.stores.lost_answers import read_back
+from picas.tokens import AttachmentInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from picas.payload import Payload
     from picas.stores.http import Server
@@ -44,6 +46,9 @@ LOST_ANSWERS = 3
 
 CREATED, ACCEPTED, CONFLICT = 201, 202, 409
 
+Stubs = Mapping[str, Optional[AttachmentInfo]]
+"""Attachments by name, and what is known of them."""
+
 
 class Encoded(NamedTuple):
     """A document without attachments, as JSON text: it is encoded once, to know its size and to be sent."""
@@ -58,12 +63,12 @@ class Write:
 
     Attributes:
         body: the document, with ``_id`` and, unless it is new, ``_rev``.
-        stubs: names of the attachments that are there and are to stay.
+        stubs: the attachments that are there and are to stay.
         payloads: what is to be attached.
     """
 
     body: Encoded | Mapping[str, Any]
-    stubs: Sequence[str] = ()
+    stubs: Stubs = field(default_factory=dict)
     payloads: Sequence[Payload] = ()
 
     @property
@@ -165,11 +170,21 @@ def raise_refusals(answers: Sequence[Written], outcome: Sequence[Any]) -> None:
 
 
 def _with_attachments(each: Write) -> Encoded:
-    attachments: dict[str, Any] = {name: {"stub": True} for name in each.stubs}
+    attachments = _stubs(each)
     for payload in each.payloads:
         data = base64.b64encode(payload.read()).decode("ascii")
         attachments[payload.name] = {"content_type": payload.content_type, "data": data}
     return _joined(each.document, attachments)
+
+
+def _stubs(each: Write) -> dict[str, Any]:
+    """The attachments that stay, as a document says so: CouchDB goes by their names, PouchDB's server by digests."""
+    return {
+        name: {"stub": True}
+        if info is None
+        else {"stub": True, "content_type": info.content_type, "length": info.length, "digest": info.digest}
+        for name, info in each.stubs.items()
+    }
 
 
 def _joined(document: Encoded, attachments: Mapping[str, Any]) -> Encoded:
@@ -255,26 +270,35 @@ class _Shrunk(OSError):
         self.now = now
 
 
+def _between(boundary: str, payload: Payload) -> bytes:
+    """What stands before a file. CouchDB goes by the order of the files alone, PouchDB's server by their names."""
+    name = "".join(c if c.isprintable() else "_" for c in payload.name).replace('"', "%22")
+    kind = payload.content_type if payload.content_type.isprintable() else "application/octet-stream"
+    disposition = f'Content-Disposition: attachment; filename="{name}"'
+    return f"\r\n--{boundary}\r\n{disposition}\r\nContent-Type: {kind}\r\n\r\n".encode("utf-8", "replace")
+
+
 def _put_multipart(server: Server, database: str, each: Write) -> Written:
     """Source: CouchDB's HTTP API, "Creating Multiple Attachments" (multipart/related)."""
     boundary = secrets.token_hex(16)
     document = each.document
-    attachments: dict[str, Any] = {name: {"stub": True} for name in each.stubs}
+    attachments = _stubs(each)
+    parts: list[tuple[bytes, Payload]] = []
     for payload in each.payloads:
         attachments[payload.name] = {
             "content_type": payload.content_type,
             "length": payload.length,
             "follows": True,
         }
+        parts.append((_between(boundary, payload), payload))
     head = (
         f"--{boundary}\r\nContent-Type: application/json\r\n\r\n" + _joined(document, attachments).text
     ).encode("ascii")
-    between = f"\r\n--{boundary}\r\n\r\n".encode("ascii")
     end = f"\r\n--{boundary}--".encode("ascii")
 
     def body() -> Iterator[bytes]:
         yield head
-        for payload in each.payloads:
+        for between, payload in parts:
             yield between
             sent = 0
             for chunk in payload.chunks():
@@ -284,7 +308,7 @@ def _put_multipart(server: Server, database: str, each: Write) -> Written:
                 raise _Shrunk(payload.as_it_is_now())
         yield end
 
-    length = len(head) + sum(len(between) + payload.length for payload in each.payloads) + len(end)
+    length = len(head) + sum(len(between) + payload.length for between, payload in parts) + len(end)
     path = f"{database}/{quote(document.id, safe='')}"
     answer = server.upload(path, body(), length, f'multipart/related; boundary="{boundary}"')
     if answer.status == CONFLICT:

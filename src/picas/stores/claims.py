@@ -113,7 +113,7 @@ class Claims:
             free = self._attached.token(doc)
             token = take(free)
             try:
-                writes.append(bulk.Write(bulk.document(token), tuple(token.attachments)))
+                writes.append(bulk.Write(bulk.document(token), token.attachments))
                 tokens.append(token)
             except (InvalidInput, TokenTooLarge) as error:
                 if isinstance(error, InvalidInput) and bulk.can_be_written(free):
