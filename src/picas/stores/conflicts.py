@@ -1,0 +1,301 @@
+"""Tokens with conflicting versions in a CouchDB database: which there are, what to make of them, and doing it.
+
+Conflicts come from clusters whose nodes did not hear of each other in time, and from databases that replicate.
+Nothing is lost by them; readers are shown one version and the others wait unseen. `decide` is a pure function:
+
+- A leaf whose claim was given up (see `picas.stores.leaves`) counts for nothing once there is another one. If
+  there are only such leaves, nobody has the token, and it is made todo.
+- While a leaf is locked by a claim that has not run out, the others stay: its pilot writes to that leaf.
+- Else a finished version beats a locked one, and that one beats one that is todo. What the others know of
+  ended attempts is kept in the history of the winner, their logs and files beside its own.
+- Versions that differ in what users wrote are left for a person to look at.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from picas import tokens
+from picas.stores import bulk, leaves
+from picas.stores.copies import copied
+from picas.stores.design import MAIN
+from picas.stores.index import MEND
+from picas.tokens import State, Token, log_name_of_attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from picas.payload import Payload
+    from picas.stores.http import Server
+
+LOCK_SECONDS = 86_400.0
+"""A claim in a conflicting version counts as running for so long, seconds."""
+
+PAGE = 5_000
+"""Changes read at a time where all documents are looked through."""
+
+BATCH = 100
+"""Tokens mended in one step."""
+
+_ORDER = {State.DONE: 0, State.ERROR: 1, State.LOCKED: 2, State.TODO: 3, None: 4}
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What is to be done with the leaves of a token.
+
+    Attributes:
+        winner: what the leaf that stays becomes; None if it stays as it is.
+        losers: the leaves to be deleted.
+        attach: what the winner is to have of theirs: leaf, attachment, its name in the winner.
+    """
+
+    winner: Token | None
+    losers: tuple[Token, ...]
+    attach: tuple[tuple[Token, str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Mended:
+    """What was done: ids of tokens.
+
+    Attributes:
+        freed: they are todo again.
+        merged: one version of them is left, or fewer at least.
+    """
+
+    freed: list[str]
+    merged: list[str]
+
+
+# --- Deciding ----------------------------------------------------------------------------------------
+
+
+def decide(found: Sequence[Token], now: float, lock_seconds: float = LOCK_SECONDS) -> Repair | None:
+    """What to do with the leaves of one token; None for nothing, now.
+
+    Args:
+        found: its leaves, the one that readers are shown first; not all of them given up.
+        now: the server's time.
+        lock_seconds: how long a claim counts as running.
+    """
+    given_up = tuple(leaf for leaf in found if leaves.is_void(leaf))
+    standing = sorted(
+        (leaf for leaf in found if not leaves.is_void(leaf)), key=lambda leaf: _ORDER[leaf.state]
+    )
+    winner, *others = standing
+    runs = any(leaf.state is State.LOCKED and now - _locked_at(leaf) < lock_seconds for leaf in standing)
+    if not others or runs or any(_users_fields(leaf) != _users_fields(winner) for leaf in others):
+        return Repair(None, given_up) if given_up else None
+    return _merged(winner, others, given_up)
+
+
+def _locked_at(leaf: Token) -> float:
+    claimed = leaf.run.get("claimed", leaf.get("lock"))
+    return float(claimed) if isinstance(claimed, (int, float)) and claimed > 0 else 0.0
+
+
+def _users_fields(leaf: Token) -> dict[str, Any]:
+    return {name: value for name, value in leaf.body.items() if name not in tokens.RESERVED_FIELDS}
+
+
+def _merged(winner: Token, others: Sequence[Token], given_up: tuple[Token, ...]) -> Repair:
+    """The winner with all that the others know and it does not."""
+    history = list(winner.history)
+    attach: list[tuple[Token, str, str]] = []
+    running = []
+    known = {entry.get("claim") for entry in (*history, winner.run)}
+    for leaf in others:
+        names = {name: log_name_of_attempt(name, _label(leaf)) for name in _only_there(leaf, winner)}
+        attach += [(leaf, name, new) for name, new in names.items()]
+        if leaf.state is State.LOCKED:
+            running.append(leaf.run)
+        for entry in (*leaf.history, *_ended_run(leaf)):
+            if entry.get("claim") is None or entry["claim"] not in known:
+                logs = [names.get(name, name) for name in entry.get("logs") or ()]
+                history.append({**entry, **({"logs": logs} if logs else {}), "superseded": True})
+                known.add(entry.get("claim"))
+    ours = {**winner.picas}
+    if history:
+        ours["history"] = history[-tokens.MAX_HISTORY :]
+    if running and winner.state is State.LOCKED:
+        # Whoever holds one of these claims may still finish: see `picas.tokens.held_by`.
+        ours["run"] = {**winner.run, "also": [*winner.run.get("also", ()), *running]}
+    body = {**winner.body, **({"picas": ours} if ours else {})}
+    merged = Token(winner.id, body, winner.rev, winner.attachments)
+    return Repair(merged, (*others, *given_up), tuple(attach))
+
+
+def _ended_run(leaf: Token) -> list[dict[str, Any]]:
+    """The last attempt of a finished version as an entry of the history; of another client's, what it tells."""
+    if leaf.state not in (State.DONE, State.ERROR):
+        return []
+    logs = [name for name in tokens.log_names(leaf.id) if name in leaf.attachments]
+    theirs = {"host": leaf.get("hostname"), "exit_code": leaf.get("exit_code"), "logs": logs}
+    ended = tokens.ended_at(leaf.body)
+    return [leaf.run or {**theirs, "started": ended, "ended": ended}]
+
+
+def _only_there(leaf: Token, winner: Token) -> Iterator[str]:
+    """The attachments of a leaf that are not the winner's too."""
+    for name, info in leaf.attachments.items():
+        there = winner.attachments.get(name)
+        if there is None or there.digest != info.digest:
+            yield name
+
+
+def _label(leaf: Token) -> str:
+    return f"superseded-{(leaf.claim_id or (leaf.rev or '').partition('-')[2])[:8]}"
+
+
+# --- Finding -----------------------------------------------------------------------------------------
+
+
+def scan(server: Server, database: str) -> Iterator[str]:
+    """The ids of documents with conflicting versions, found without an index: all changes are looked through.
+
+    Args:
+        database: the database's name, quoted.
+
+    Raises:
+        PoolUnavailable, PoolRefused: as requests do.
+    """
+    query: dict[str, Any] = {"style": "all_docs", "limit": PAGE, "since": "0"}
+    while True:
+        answer = server.request("GET", f"{database}/_changes", query=query)
+        rows = answer.value["results"]
+        # More than one leaf; but what was mended has them too, deleted.
+        suspects = [row["id"] for row in rows if len(row["changes"]) > 1 and not row.get("deleted")]
+        for start in range(0, len(suspects), BATCH):
+            some = suspects[start : start + BATCH]
+            yield from (i for i, found in zip(some, leaves.read(server, database, some)) if len(found) > 1)
+        if len(rows) < PAGE:
+            return
+        query["since"] = answer.value["last_seq"]
+
+
+def count(server: Server, database: str) -> int:
+    """How many tokens have conflicting versions or are locked by a claim that was given up.
+
+    One request where our own view is there; else all changes are looked through.
+
+    Raises:
+        PoolUnavailable, PoolRefused: as requests do.
+    """
+    view = f"{database}/_design/{MAIN}/_view/tokens"
+    query = {"startkey": [MEND], "endkey": [MEND, {}], "reduce": True}
+    answer = server.request("GET", view, query=query, expect=(404,))
+    if answer.status == 404:
+        return sum(1 for _ in scan(server, database))
+    rows = answer.value["rows"]
+    return int(rows[0]["value"]) if rows else 0
+
+
+# --- Mending -----------------------------------------------------------------------------------------
+
+
+def mend(
+    server: Server, database: str, ids: Sequence[str], now: float, lock_seconds: float = LOCK_SECONDS
+) -> Mended:
+    """Put these tokens right as far as that can be done now.
+
+    Any number of processes may do this at the same time. A token that changes meanwhile is left alone.
+
+    Args:
+        database: the database's name, quoted.
+
+    Raises:
+        PoolUnavailable, PoolRefused: as requests do.
+    """
+    freed: list[str] = []
+    merged: list[str] = []
+    for start in range(0, len(ids), BATCH):
+        found = [each for each in leaves.read(server, database, ids[start : start + BATCH]) if each]
+        found = [each for each in found if all(leaf.get("type") == tokens.TOKEN_TYPE for leaf in each)]
+        nobodys = [each for each in found if all(leaves.is_void(leaf) for leaf in each)]
+        freed += _free(server, database, nobodys, now)
+        plain: list[Repair] = []
+        for each in found:
+            repair = decide(each, now, lock_seconds) if each not in nobodys and len(each) > 1 else None
+            if repair is None:
+                continue
+            if repair.winner is None:
+                plain.append(repair)
+            elif _merge(server, database, repair):
+                merged.append(repair.winner.id)
+        _delete(server, database, [leaf for repair in plain for leaf in repair.losers])
+        merged += [repair.losers[0].id for repair in plain]
+    return Mended(freed, merged)
+
+
+def _merge(server: Server, database: str, repair: Repair) -> bool:
+    """Write the winner and then, once a quorum has it, delete the others.
+
+    Not in one request: in a ``_bulk_docs`` each write stands for itself, and if the winner's were refused, since
+    its pilot was faster, the others would go all the same, with what only they know.
+    """
+    assert repair.winner is not None
+    winner = repair.winner
+    with tempfile.TemporaryDirectory(prefix="picas-mending-") as folder:
+        payloads: list[Payload] = []
+        for i, (leaf, name, new) in enumerate(repair.attach):
+            payload = copied(server, database, leaf, name, new, Path(folder, str(i)))
+            if payload is None:
+                return False
+            payloads.append(payload)
+        write = bulk.Write(bulk.document(winner), winner.attachments, tuple(payloads))
+        written = bulk.write(server, database, [write])[0]
+    if written.revision is None or not written.quorum:
+        return False
+    _delete(server, database, repair.losers)
+    return True
+
+
+def _free(server: Server, database: str, nobodys: Sequence[Sequence[Token]], now: float) -> list[str]:
+    """Make tokens todo again that are locked only by claims that were given up; the ids of those that are.
+
+    To be sure that no claim comes about meanwhile this is done as by a claimer: with a claim of its own that is
+    confirmed, and then with a look at what else is there.
+    """
+    taken = [_taken_over(found[0], now) for found in nobodys]
+    written = _write(server, database, taken)
+    again = leaves.read(server, database, [token.id for token in taken])
+    free: list[Token] = []
+    given_up: list[Token] = []
+    rest: dict[str, list[Token]] = {}
+    for token, answer, found in zip(taken, written, again):
+        mine = leaves.with_claim(found, token.claim_id)
+        if mine is None:
+            continue  # somebody else was faster
+        others = [leaf for leaf in found if leaf is not mine]
+        if answer.quorum and all(leaves.is_void(leaf) for leaf in others):
+            free.append(tokens.release(mine, now))
+            rest[mine.id] = others
+        else:
+            given_up.append(leaves.void(mine))
+    _write(server, database, given_up)
+    done = [token.id for token, answer in zip(free, _write(server, database, free)) if answer.revision]
+    _delete(server, database, [leaf for token_id in done for leaf in rest[token_id]])
+    return done
+
+
+def _taken_over(leaf: Token, now: float) -> Token:
+    run = {"claim": os.urandom(12).hex(), "claimed": round(now, 3), "attempt": leaf.attempt, "mends": True}
+    return Token(leaf.id, {**leaf.body, "picas": {**leaf.picas, "run": run}}, leaf.rev, leaf.attachments)
+
+
+def _write(server: Server, database: str, versions: Sequence[Token]) -> list[bulk.Written]:
+    return bulk.write(
+        server,
+        database,
+        [bulk.Write(bulk.document(token), token.attachments) for token in versions],
+    )
+
+
+def _delete(server: Server, database: str, losers: Sequence[Token]) -> None:
+    gone = [bulk.Write({"_id": leaf.id, "_rev": leaf.rev, "_deleted": True}) for leaf in losers]
+    bulk.write(server, database, gone)

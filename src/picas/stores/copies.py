@@ -1,0 +1,36 @@
+"""Attachments of one version of a document, read to be attached again under another name or to another version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from picas.payload import CHUNK_BYTES, Payload, file_payload
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from picas.stores.http import Server
+    from picas.tokens import Token
+
+
+def copied(server: Server, database: str, token: Token, name: str, new: str, path: Path) -> Payload | None:
+    """An attachment of just this version, to be attached as ``new``; None if it is not there any more.
+
+    The server itself cannot rename one.
+
+    Args:
+        database: the database's name, quoted.
+        path: where it is kept until then; nothing must be there yet.
+
+    Raises:
+        PoolUnavailable, PoolRefused: as requests do.
+    """
+    target = f"{database}/{quote(token.id, safe='')}/{quote(name, safe='')}?rev={quote(token.rev or '')}"
+    pieces = server.download(target, CHUNK_BYTES)
+    if pieces is None:
+        return None
+    with open(path, "xb") as file:
+        file.writelines(pieces)
+    info = token.attachments.get(name)
+    return file_payload(new, info.content_type if info else "text/plain", path)
