@@ -627,6 +627,26 @@ def supersede(current: Token, late: Token, outcome: Outcome, logs: Iterable[str]
     return replace(current, body={**current.body, "picas": ours})
 
 
+def held_by(token: Token, claim_id: str | None) -> Token | None:
+    """The token as this claim holds it; None if it does not.
+
+    Where conflicting versions of a token were made one, claims that had run out were noted beside the one that
+    stayed. One of them may turn out to be alive.
+    """
+    if claim_id is None or token.state is not State.LOCKED:
+        return None
+    if token.claim_id == claim_id:
+        return token
+    also = token.run.get("also")
+    noted = [run for run in also if isinstance(run, dict)] if isinstance(also, list) else []
+    for run in noted:
+        if run.get("claim") == claim_id:
+            others = [{**token.run, "also": None}, *(other for other in noted if other is not run)]
+            ours = {**token.picas, "run": {**run, "also": others}}
+            return replace(token, body={**token.body, "picas": ours})
+    return None
+
+
 def rename_logs(token: Token, names: Mapping[str, str]) -> Token:
     """The token with the logs of earlier attempts under new names in its history."""
     if not names:
@@ -668,6 +688,7 @@ def log_name_of_attempt(name: str, label: str) -> str:
 def _ended_run(token: Token, outcome: Outcome, logs: Iterable[str]) -> dict[str, Any]:
     run = dict(token.run)
     run.pop("scratch", None)  # the directory is gone by now
+    run.pop("also", None)  # whoever comes now is late
     run.update(started=round(outcome.started, 3), ended=round(outcome.ended, 3), exit_code=outcome.exit_code)
     if outcome.failure is not None:
         run["failure"] = outcome.failure.value
