@@ -325,11 +325,12 @@ class Pool:
     def _finish_changed(self, result: Result, max_scrub: int) -> Verdict:
         """Finish a token that is no longer the version that was claimed."""
         while True:
-            current = self.store.fetch([result.token.id])[0]
+            current = self.store.newest(result.token)
             if current is None:
                 return Verdict.GONE
-            if current.claim_id == result.token.claim_id and current.state is State.LOCKED:
-                change = _ending(replace(result, token=current), max_scrub)
+            held = tokens.held_by(current, result.token.claim_id)
+            if held is not None:
+                change = _ending(replace(result, token=held), max_scrub)
                 answer = self.store.replace([change])[0]
                 if answer is not None:
                     return _verdict(answer)
@@ -356,10 +357,11 @@ class Pool:
     def _release_changed(self, token: Token, now: float) -> bool:
         """Give back a token that somebody edited since it was claimed, if it is still ours to give back."""
         while True:
-            current = self.store.fetch([token.id])[0]
-            if not current or current.claim_id != token.claim_id or current.state is not State.LOCKED:
+            current = self.store.newest(token)
+            held = tokens.held_by(current, token.claim_id) if current is not None else None
+            if held is None:
                 return False
-            if self.store.replace([Change(tokens.release(current, now))])[0] is not None:
+            if self.store.replace([Change(tokens.release(held, now))])[0] is not None:
                 return True
 
     # --- Mending ---

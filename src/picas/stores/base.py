@@ -99,6 +99,13 @@ class Store(Protocol):
     def fetch(self, ids: Sequence[str]) -> list[Token | None]:
         """The tokens of these ids with their attachments' names, None for each that is not there."""
 
+    def newest(self, token: Token) -> Token | None:
+        """What became of a token that was claimed: the version that goes on from this claim, wherever it is.
+
+        If there is none any more, the version that there is instead; None if the token is gone. Where a token
+        can have conflicting versions, `fetch` tells of another one than this.
+        """
+
     def claim(
         self, take: Callable[[Token], Token], limit: int, where: Selection | None, order: str
     ) -> list[Token]:

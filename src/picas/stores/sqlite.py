@@ -233,6 +233,9 @@ class SqliteStore:
 
     # --- Reading ---
 
+    def newest(self, token: Token) -> Token | None:
+        return self.fetch([token.id])[0]
+
     def fetch(self, ids: Sequence[str]) -> list[Token | None]:
         found: dict[str, Token] = {}
         with self._read() as db:
