@@ -79,7 +79,18 @@ def make_certificate(
     return Certificate(folder)
 
 
-def _openssl(*arguments: object) -> None:
+def subject_hash(certificate: Certificate) -> str:
+    """What a certificate's file is called in a folder of authorities."""
+    return _openssl("x509", "-in", certificate.trust, "-noout", "-subject_hash").strip()
+
+
+def encrypted_key(certificate: Certificate, path: Path) -> Path:
+    """The certificate's key with a pass phrase, in a file of its own."""
+    _openssl("rsa", "-aes128", "-passout", "pass:phrase", "-in", certificate.folder / "key.pem", "-out", path)
+    return path
+
+
+def _openssl(*arguments: object) -> str:
     done = subprocess.run(
         ["openssl", *map(str, arguments)],
         check=False,
@@ -89,3 +100,4 @@ def _openssl(*arguments: object) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout
+    return done.stdout

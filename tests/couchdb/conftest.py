@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +11,7 @@ import pytest
 from tests.couchdb.cluster import CouchCluster
 from tests.couchdb.fixtures import create_database
 from tests.couchdb.proxy import FaultProxy
-from tests.couchdb.servers import couchdb_home
+from tests.couchdb.servers import CouchServer, couchdb_home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,3 +61,35 @@ def cluster_database(cluster: CouchCluster) -> Iterator[list[str]]:
     yield [url + path for url in cluster.urls]
     cluster.heal()
     cluster.nodes[0].ask("DELETE", path)
+
+
+@pytest.fixture(scope="session")
+def jwt_secret() -> bytes:
+    """What tokens for `strict_couchdb` are signed with."""
+    return secrets.token_bytes(32)
+
+
+@pytest.fixture(scope="session")
+def strict_couchdb(jwt_secret: bytes) -> Iterator[CouchServer]:
+    """A server to be rude to, as on the one that all share a wrong password locks everybody out.
+
+    It has a database `strict` for the role `picas`, and takes bearer tokens.
+    """
+    if couchdb_home() is None:
+        pytest.skip("only Apache CouchDB can do this, and there is none here")
+    handlers = ("cookie", "jwt", "default")
+    with CouchServer(
+        {
+            "chttpd": {
+                "authentication_handlers": ", ".join(
+                    f"{{chttpd_auth, {name}_authentication_handler}}" for name in handlers
+                )
+            },
+            "jwt_keys": {"hmac:_default": base64.b64encode(jwt_secret).decode()},
+        },
+        name="strict",
+    ) as server:
+        assert server.ask("PUT", "/strict")[0] == 201
+        members = {"members": {"roles": ["picas"]}, "admins": {"roles": ["_admin"]}}
+        assert server.ask("PUT", "/strict/_security", members)[0] == 200
+        yield server

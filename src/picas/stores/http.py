@@ -24,7 +24,8 @@ from picas._version import __version__
 from picas.config import Access
 from picas.credentials import Login, split_login, without_login
 from picas.errors import ConfigError, PicasError, PoolRefused, PoolUnavailable
-from picas.stores import deep, session
+from picas import deepjson
+from picas.stores import session
 from picas.stores.http_errors import no_answer, no_json, proxy_refusal, redirection, refusal
 from picas.stores.patience import FIRST_SECONDS, persist
 from picas.stores.transport import make_connections, proxy_of
@@ -145,7 +146,11 @@ class Server:
             TokenTooLarge: 413.
             PoolError: any other answer that is no success.
         """
-        body = value if value is None or isinstance(value, bytes) else json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+        body = (
+            value
+            if value is None or isinstance(value, bytes)
+            else json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+        )
         headers = {"Content-Type": "application/json"} if body else {}
 
         def ask() -> Answer:
@@ -280,7 +285,7 @@ class Server:
         if not data:
             return None
         try:
-            value = deep.loads(data)
+            value = deepjson.loads(data)
         except ValueError as error:
             if response.status == 401:
                 return None  # a web server before the database asks for the password: its page says no more
@@ -335,7 +340,8 @@ def split_url(url: str) -> tuple[str, str, Login | None]:
     except ValueError:  # no number after the colon, or half a bracket
         parts, port = urlsplit(""), None
     prefix, _, database = parts.path.rstrip("/").rpartition("/")
-    if not parts.hostname or not database or parts.query or parts.fragment:
+    is_web = parts.scheme in ("http", "https")
+    if not is_web or not parts.hostname or not database or parts.query or parts.fragment:
         raise ConfigError(
             f"'{without_login(url)}' is not the address of a pool",
             "It is http(s)://host:port/database, with a path before the database if the server has one.",

@@ -240,11 +240,11 @@ def refusal(
     said = value if isinstance(value, dict) else {}
     error, reason = str(said.get("error") or ""), str(said.get("reason") or "")
     message = f"{url} answered {status} to {what}" + (f": {reason or error}" if reason or error else "")
-    if status == 401:
-        return PoolRefused(
-            message,
-            f"You are {_who(login)}. Check name and password; after five wrong tries the server locks you out.",
-        )
+    if status == 401 or (status == 400 and what.startswith("GET") and login and not login.username):
+        cause = "Check name and password; after five wrong tries the server locks you out."
+        if login is not None and not login.username:
+            cause = "Check the token; it may have run out."
+        return PoolRefused(message, f"You are {_who(login)}. {cause}")
     if status == 403:
         return PoolRefused(
             message,
@@ -299,5 +299,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
 def _who(login: Login | None) -> str:
     if login is None:
         return "nobody (no user name was given)"
-    source = f", with the password from {login.source}" if login.source else ""
-    return f"user {login.username or 'of a token'}{source}"
+    source = f" from {login.source}" if login.source else ""
+    if not login.username:
+        return f"the bearer of the token{source}"
+    return f"user {login.username}" + (f", with the password{source}" if source else "")
