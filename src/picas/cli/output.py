@@ -84,9 +84,9 @@ class View:
 
 def to_json(value: Any, indent: int | None = None) -> str:
     """JSON in ASCII: any terminal, pipe and encoding can take it."""
-    import json  # noqa: PLC0415 - start-up
+    from picas import deepjson  # noqa: PLC0415 - start-up
 
-    return json.dumps(value, indent=indent)
+    return deepjson.dumps(value, indent=indent)
 
 
 def show(view: View, *, as_json: bool) -> None:

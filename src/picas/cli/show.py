@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from picas import deepjson
 from picas.cli import options, output, pools, text
 from picas.cli.group import verb
 from picas.cli.options import OTHER
@@ -53,7 +53,7 @@ def _lines(token: Token, screen: output.Screen) -> Iterator[str]:
     yield screen.style("document", "dim")
     document = token.document()
     document.pop("_attachments", None)
-    shown = json.dumps(document, indent=2, ensure_ascii=False)
+    shown = deepjson.dumps(document, indent=2, ensure_ascii=False)
     yield from (text.visible(line) for line in shown.split("\n"))
 
 

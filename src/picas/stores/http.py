@@ -20,11 +20,11 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError
 
+from picas import deepjson
 from picas._version import __version__
 from picas.config import Access
 from picas.credentials import Login, split_login, without_login
 from picas.errors import ConfigError, PicasError, PoolRefused, PoolUnavailable
-from picas import deepjson
 from picas.stores import session
 from picas.stores.http_errors import no_answer, no_json, proxy_refusal, redirection, refusal
 from picas.stores.patience import FIRST_SECONDS, persist

@@ -28,7 +28,8 @@ class RefusedClaims:
 
     def __init__(self) -> None:
         self._versions: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._untold: list[PicasError] = []
+        self._first: PicasError | None = None
+        self._untold = 0
         self._by_rules: TokenRefused | None = None
         self._has_won = False
         self._noted = 0
@@ -53,10 +54,11 @@ class RefusedClaims:
         self._versions[doc["_id"], doc["_rev"]] = None
         while len(self._versions) > REMEMBERED:
             self._versions.popitem(last=False)
-        self._untold.append(error)
+        self._first = self._first or error
+        self._untold += 1
         if isinstance(error, TokenRefused):
             self._by_rules = error
-        if len(self._untold) >= NO_RIGHTS:
+        if self._untold >= NO_RIGHTS:
             self._check_rights()
 
     def tell(self) -> None:
@@ -67,11 +69,11 @@ class RefusedClaims:
             TokenRefused: single tokens could not.
         """
         self._check_rights()
-        if not self._untold:
+        first, count = self._first, self._untold
+        self._first, self._untold = None, 0
+        if first is None:
             return
-        first, count = self._untold[0], len(self._untold)
-        self._untold = []
-        others = f" ({count - 1:,} more like it)" if count > 1 else ""
+        others = f" (and {count - 1:,} more)" if count > 1 else ""
         raise TokenRefused(
             f"{first.message}; it cannot be claimed and stays todo{others}",
             f"{first.advice}\nSee it by picas show, remove it by picas delete.".strip(),

@@ -16,6 +16,7 @@ from collections import deque
 from heapq import merge
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from picas import deepjson
 from picas.tokens import State, state_of
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class Walk:
             lanes = [self._lane(group["key"][1], count, fresh=False) for group in groups[:MOST_LANES]]
             rows = list(merge(*lanes, key=lambda row: _place_of(row)[1:], reverse=self._newest))[:count]
         if rows and isinstance(rows[-1].get("doc"), dict):
-            self._row_bytes = len(json.dumps(rows[-1]["doc"]))
+            self._row_bytes = len(deepjson.dumps(rows[-1]["doc"]))
         return rows
 
     def _lane(self, priority: Any, count: int, *, fresh: bool) -> Rows:

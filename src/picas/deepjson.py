@@ -1,4 +1,4 @@
-"""Reading JSON that is nested deeper than Python can follow.
+"""Reading and showing JSON that is nested deeper than Python can follow.
 
 CouchDB takes a megabyte of brackets; Python's parser gives up after some hundred to some thousand. Such a
 document must not hide those that came in the same answer, so what is too deep in it is left out, and marked:
@@ -37,6 +37,40 @@ def loads(data: bytes) -> Any:
         return json.loads(data)
     except RecursionError:
         return json.loads(_shallow(data), object_hook=_marked)
+
+
+def reason(error: Exception) -> str:
+    """Why a value cannot be written as JSON, in words, from what the encoder raised."""
+    is_deep = isinstance(error, RecursionError) or TooDeep.__name__ in str(error)
+    return "it is nested too deep" if is_deep else str(error)
+
+
+def dumps(value: Any, **options: Any) -> str:
+    """JSON text for people to look at: what is nested too deep has a word in its place.
+
+    Args:
+        options: for `json.dumps`.
+    """
+    try:
+        return json.dumps(value, default=_word, **options)
+    except RecursionError:
+        return json.dumps(_cut(value, MAX_DEPTH), default=_word, **options)
+
+
+def _word(value: object) -> str:
+    if isinstance(value, TooDeep):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def _cut(value: Any, depth: int) -> Any:
+    if not isinstance(value, (dict, list)):
+        return value
+    if not depth:
+        return TooDeep()
+    if isinstance(value, dict):
+        return {name: _cut(each, depth - 1) for name, each in value.items()}
+    return [_cut(each, depth - 1) for each in value]
 
 
 def _shallow(data: bytes) -> bytes:
