@@ -73,6 +73,7 @@ class Pilot:
         max_scrub: hand a token out again so many times after failures.
         wait: when the pool is empty, keep looking for new work.
         where: a condition on tokens, as text or parsed.
+        view: only tokens that this view of a CouchDB database lists, such as ``SingleCore/todo``.
         order: ``priority`` (highest first, then oldest), ``oldest`` or ``newest``.
         collect: glob patterns, within the token's directory, of files to attach.
         keep: leave the directory of a token that failed.
@@ -106,6 +107,7 @@ class Pilot:
         max_scrub: int = 0,
         wait: bool = False,
         where: Selection | str | None = None,
+        view: str | None = None,
         order: str = "priority",
         collect: Sequence[str] = (),
         keep: bool = False,
@@ -121,7 +123,8 @@ class Pilot:
         for name, number in (("max_scrub", max_scrub), ("log_cap", log_cap), ("grace", grace)):
             if not number >= 0:
                 raise InvalidInput(f"{name} is {number}; it cannot be less than 0")
-        self.pool = pool
+        self.pool = pool.through(view) if view else pool
+        self.view = view
         self.workers = workers
         self.max_tasks = max_tasks
         self.max_time = max_time
@@ -188,7 +191,7 @@ class Pilot:
                     self.workers,
                     on_news=self._children.ring,
                     on_problem=self._problem,
-                    on_empty=self._tell_empty,
+                    on_wait=self._tell_waiting,
                 )
                 self._courier = Courier(self.pool, self._spool, self.max_scrub, self._settled, self._problem)
                 try:
@@ -277,6 +280,7 @@ class Pilot:
 
     def _refill(self) -> None:
         if self._reason or self._limit_reached():
+            self._supply.rest()
             return
         left = None if self.max_tasks is None else self.max_tasks - self._started
         longest = max((runner.wall for runner in self._running.values()), default=0.0)
@@ -284,9 +288,9 @@ class Pilot:
         if self._supply.refill(self._free_slots(), left, longest):
             self._settled_at_look = settled
 
-    def _tell_empty(self) -> None:
+    def _tell_waiting(self, how: str) -> None:
         if self.wait:
-            self._tell(Event("waiting", message="the pool is empty; waiting for new tokens"))
+            self._tell(Event("waiting", message=f"the pool is empty; waiting for new tokens ({how})"))
 
     def _free_slots(self) -> int:
         return self.workers - sum(min(self.workers, runner.token.cores) for runner in self._running.values())
@@ -440,16 +444,19 @@ class Pilot:
             self._wait_and_tick()
         if self._next is not None:
             self._next.discard()
-        self._supply.join()
+        # Who sends a signal may soon send one that cannot be heeded: then no answer is waited for any longer.
+        strictly = self._summary.signal is not None
         until = time.monotonic() + PATIENCE_SECONDS
+        self._supply.join(PATIENCE_SECONDS / 2 if strictly else None)
         self._summary.released += self._supply.give_back(
-            lambda: time.monotonic() < until and not self._courier.hurried
+            lambda: 0.0 if self._courier.hurried else until - time.monotonic(), strictly=strictly
         )
-        self._summary.unsent = self._courier.finish(max(0.0, until - time.monotonic()))
-        self._courier.join()
+        self._summary.unsent = self._courier.finish(max(0.0, until - time.monotonic()), strictly=strictly)
         self._children.sweep()
 
     def _count_unfit(self) -> int:
+        if self.view:  # which tokens it lists is only known of those that were claimed
+            return 0
         too_big = Selection.parse(f"cores > {self.workers}")
         where = too_big & self.where if self.where is not None else too_big
         try:

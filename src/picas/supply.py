@@ -8,7 +8,6 @@ take milliseconds. What then waits behind work that has become long goes back.
 from __future__ import annotations
 
 import contextlib
-import random
 import threading
 import time
 from collections import deque
@@ -17,8 +16,10 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Callable
 
 from picas.backoff import Backoff
-from picas.errors import PicasError, PoolUnavailable
+from picas.errors import PicasError, PoolUnavailable, TokenRefused
 from picas.inprocess import THREAD_MARK
+from picas.lookout import Lookout
+from picas.overdue import within
 from picas.selection import Selection
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ AHEAD_TOKENS = 1000
 CLAIM_BATCH = 200
 """Tokens claimed in one step at the most."""
 
-IDLE_SECONDS = (0.1, 1.0)
-"""Shortest and longest time between two looks at an empty pool."""
+RETRY_SECONDS = 1.0
+"""After so long an empty pool is looked at again for a slot that has become free: what was there may fit now."""
 
 PAUSE_SECONDS = (0.2, 30.0)
 """Shortest and longest pause before a pool that did not answer is tried again."""
@@ -62,10 +63,10 @@ class Supply:
         workers: the pilot's slots.
         on_news: called on another thread when a claim has come back.
         on_problem: called with what goes wrong and is tried again.
-        on_empty: called when the pool turns out to be empty and was not before.
+        on_wait: called on another thread when it is waited for new tokens, with how that is done.
 
     Attributes:
-        empty: the last look found nothing.
+        empty: the last claim found nothing, and nobody has said since that there is more.
     """
 
     def __init__(
@@ -77,25 +78,27 @@ class Supply:
         workers: int,
         on_news: Callable[[], None],
         on_problem: Callable[[PicasError], None],
-        on_empty: Callable[[], None],
+        on_wait: Callable[[str], None],
     ) -> None:
         self._pool = pool
         self._where = where
         self._workers = workers
         self._on_problem = on_problem
-        self._on_empty = on_empty
         self._queue: deque[Token] = deque()
         self._feeder = Feeder(pool, claimer, order, on_news, on_problem, self._take_stale)
         self._mean_wall: float | None = None
         self._last_start = 0.0
-        self._look_again_at: float | None = None
-        self._idle = IDLE_SECONDS[0]
+        self._lookout = Lookout(pool.store.watch(), on_news, on_wait, on_problem)
+        self._asked = self._answered = 0.0  # when the last claim began and came back
+        self._asked_for = 0  # the most cores that a token was to have
+        self._retry_at: float | None = None
+        self._to_wait = False  # the last claim found nothing, and it is not waited for more yet
         self.empty = False
 
     @property
     def error(self) -> BaseException | None:
         """What ended the claiming; the pilot ends too."""
-        return self._feeder.error
+        return self._feeder.error or self._lookout.error
 
     @property
     def pending(self) -> bool:
@@ -104,8 +107,8 @@ class Supply:
 
     @property
     def next_look(self) -> float | None:
-        """When to look at an empty pool again, by the monotonic clock; None when nothing is to be waited for."""
-        return None if self._feeder.busy else self._look_again_at
+        """When to `refill` from a pool that was empty, by the monotonic clock; None for when it is told of news."""
+        return None if self._feeder.busy else self._retry_at
 
     @property
     def wants_more(self) -> bool:
@@ -128,19 +131,20 @@ class Supply:
         if feeder.found is None:
             return
         if feeder.found:
-            self.empty, self._look_again_at, self._idle = False, None, IDLE_SECONDS[0]
+            self.look_again()
         else:
-            if not self.empty:
-                self._on_empty()
-            self.empty = True
-            self._look_again_at = time.monotonic() + self._idle * random.uniform(0.5, 1.0)  # noqa: S311
-            self._idle = min(self._idle * 1.5, IDLE_SECONDS[1])
+            self.empty = self._to_wait = True
+            self._answered = time.monotonic()
         feeder.found = None
 
     def look_again(self) -> None:
         """Do not believe that the pool is empty: something may have come back to it."""
-        self.empty = False
-        self._look_again_at = None
+        self.empty = self._to_wait = False
+        self.rest()
+
+    def rest(self) -> None:
+        """Do not wait for more tokens, for the time being."""
+        self._lookout.end()
 
     def first(self) -> Token | None:
         """The token that is next, left where it is."""
@@ -182,8 +186,7 @@ class Supply:
         """
         if self._feeder.busy:
             return False
-        if self._look_again_at is not None and time.monotonic() < self._look_again_at:
-            return False
+        self._retry_at = None
         ahead = self._ahead(longest)
         target = free + ahead
         if left is not None:
@@ -192,9 +195,25 @@ class Supply:
         if missing <= 0 or len(self._queue) > max(free, target // 2):
             return False
         # While tokens are long only what can start now is claimed, and nothing waits behind a full pilot.
-        fits = _at_most(self._workers if ahead else free)
+        cores = self._workers if ahead else free
+        if self.empty and not self._is_worth_a_look(cores):
+            return False
+        fits = _at_most(cores)
+        self._asked, self._asked_for = time.monotonic(), cores
         self._feeder.ask(min(missing, CLAIM_BATCH), fits & self._where if self._where is not None else fits)
         return True
+
+    def _is_worth_a_look(self, cores: int) -> bool:
+        """Whether to claim again from a pool that was empty; if not, it is waited for more."""
+        if self._to_wait or not self._lookout.watching:
+            self._lookout.begin(self._answered - self._asked)
+            self._to_wait = False
+        if self._lookout.news:
+            return True
+        if cores <= self._asked_for:
+            return False
+        self._retry_at = self._answered + RETRY_SECONDS
+        return time.monotonic() >= self._retry_at
 
     def _ahead(self, longest: float) -> int:
         """How many tokens to hold that cannot start yet."""
@@ -221,27 +240,41 @@ class Supply:
 
     def stop(self) -> None:
         """Claim nothing more."""
+        self._lookout.stop()
         self._feeder.stop()
 
-    def join(self) -> None:
-        """Wait until a claim that is under way has come back."""
-        self._feeder.join()
+    def join(self, patience: float | None) -> None:
+        """Wait until a claim that is under way has come back, for so many seconds at the most; None: for ever."""
+        self._feeder.join(patience)
+        if self._feeder.is_alive():
+            self._on_problem(
+                PoolUnavailable(
+                    "the pool has not answered a claim; what it has claimed stays locked",
+                    "Put it back, once nobody works on it: picas reset locked --older-than 1h",
+                )
+            )
+        self._lookout.join()
         self.collect()
 
-    def give_back(self, go_on: Callable[[], bool]) -> int:
+    def give_back(self, time_left: Callable[[], float], *, strictly: bool) -> int:
         """Put back what was claimed and has not begun; how many went back.
 
         Args:
-            go_on: asked after each try that found no pool, whether to try again.
+            time_left: asked after each try that found no pool: for how many seconds to try again.
+            strictly: do not wait for an answer that takes longer either.
         """
         released = 0
         while self._queue:
+            claimed = list(self._queue)
             try:
-                released += self._pool.release(list(self._queue))
+                if strictly:
+                    released += within(time_left(), lambda given=claimed: self._pool.release(given))  # type: ignore[misc]
+                else:
+                    released += self._pool.release(claimed)
                 self._queue.clear()
             except PoolUnavailable as error:
                 self._on_problem(error)
-                if not go_on():
+                if time_left() <= 0:
                     break
                 time.sleep(GIVE_BACK_SECONDS)
             except PicasError as error:
@@ -338,8 +371,11 @@ class Feeder(threading.Thread):
                 tokens = self._pool.claim_many(count, self._claimer, where=where, order=self._order)
             except PoolUnavailable as error:
                 self._on_problem(error)
-                self._stopped.wait(pause.seconds())
+                self._stopped.wait(max(pause.seconds(), error.after))
                 continue
+            except TokenRefused as error:  # of these tokens, and there are no others
+                self._on_problem(error)
+                tokens = []
             for token in tokens:
                 self.claimed.put(token)
             self.found = len(tokens)

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Callable, Protocol
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from picas.payload import Payload
@@ -64,6 +65,45 @@ class Progress:
 
 
 class Store(Protocol):
+class Watch(Protocol):
+    """How one pilot that has found nothing to claim waits for work; for one thread at a time.
+
+    Waiting is to cost the store, and those who work, next to nothing, however many wait. It may be wrong both
+    ways: there is no work after all, or there has been some for a few seconds.
+    """
+
+    @property
+    def how(self) -> str:
+        """How it waits at present, in a few words: ``looking every 1 s``."""
+
+    def begin(self) -> None:
+        """A claim has just found nothing: wait for more than there was."""
+
+    def wait(self, ended: threading.Event) -> bool:
+        """Wait for a second or two, less if ``ended`` is set; True if a claim may find something now.
+
+        Raises:
+            PoolUnavailable: try again later.
+            PoolRefused: do not.
+        """
+
+    def close(self) -> None:
+        """Work was found, or the pilot goes: give back what waiting holds. It may `begin` again."""
+
+
+class Filling(Protocol):
+    """Adding many tokens, to a store that others fill as well."""
+
+    at_once: int
+    """So many inserts at a time, from threads of their own, are faster than one after the other."""
+
+    def known_push_keys(self, keys: Collection[str]) -> set[str]:
+        """As of the store; what was added here may be left out."""
+
+    def insert(self, tokens: Sequence[Token]) -> list[Token | None]:
+        """As of the store."""
+
+
     """A place that keeps tokens. All times are Unix seconds by the store's own clock (`now`).
 
     Every method may raise `PoolUnavailable` (try again later) and `PoolRefused` (do not).
@@ -113,7 +153,17 @@ class Store(Protocol):
 
         ``order`` is one of `picas.config.ORDERS`.
 
-        An empty list means that at this moment nothing fits.
+        An empty list means that at this moment nothing fits; a short one does not mean that nothing else does.
+
+        Raises:
+            TokenRefused: nothing else is left than tokens that the store does not let be claimed; said once.
+        """
+
+    def through(self, view: str) -> Store:
+        """The same store, whose claims take only tokens that this view of the database lists.
+
+        Raises:
+            InvalidInput: there is no such view, or the store has none at all.
         """
 
     def replace(self, changes: Sequence[Change]) -> list[Token | None]:
@@ -124,14 +174,22 @@ class Store(Protocol):
         """
 
     def delete(self, tokens: Sequence[Token]) -> list[bool]:
-        """Remove tokens with their attachments; False for each that changed or went away since."""
+        """Remove tokens with their attachments; False for each that changed or went away since.
+
+        Raises:
+            TokenRefused: the store does not let some go; the others are removed, see its ``answers``.
+        """
 
     def scan(
+    def watch(self) -> Watch:
+        """A way for one pilot to wait for free tokens."""
+
         self, states: Collection[State] | None = None, where: Selection | None = None
     ) -> Iterator[Token]:
         """All tokens in these states (None: any, or in no state) that fit, oldest first.
 
         Memory is constant. A token that is added, changed or removed while the scan runs may or may not
+            TokenRefused: the store does not take some of them; the others are written, see its ``answers``.
         be seen; any other is seen once.
         """
 

@@ -162,13 +162,22 @@ class CouchWatch:
     Args:
         database: the database's name, quoted.
         count: how many tokens are free, by an index that is read as the argument says (``update=``).
+        on_ring: called when the bell has rung: everybody who has heard it is about to claim.
         view: what that index lists; "" for all tokens.
     """
 
-    def __init__(self, server: Server, database: str, count: Callable[[str], int], view: str = "") -> None:
+    def __init__(
+        self,
+        server: Server,
+        database: str,
+        count: Callable[[str], int],
+        on_ring: Callable[[], None],
+        view: str = "",
+    ) -> None:
         self._board = Board(server, database, view)
         self._feed = Feed(server, database)
         self._count = count
+        self._on_ring = on_ring
         self._news = News()
         self._board_state = _Helper()
         self._feed_state = _Helper()
@@ -227,7 +236,10 @@ class CouchWatch:
         self._board_state.works()
         if self._seated and not seated:
             self._look_at = 0.0
-        return rung and not seated
+        if rung and not seated:
+            self._on_ring()
+            return True
+        return False
 
     def _listen(self, ended: threading.Event) -> bool:
         """Wait for a change, or for a moment, and look; whether there is news."""

@@ -24,6 +24,7 @@ from picas.errors import InvalidInput, PoolRefused, PoolUnavailable, TokenNotFou
 from picas.payload import CHUNK_BYTES
 from picas.stores.base import Change, Progress
 from picas.stores.sqlite_file import open_file, translated_errors
+from picas.stores.timed import TimedWatch
 from picas.tokens import AttachmentInfo, State, Token, ended_at, number_after, priority_of, state_of
 
 if TYPE_CHECKING:
@@ -382,6 +383,15 @@ class SqliteStore:
         brought = [self._bring(change.token.id, change.attach, change.rename.values()) for change in changes]
         written: list[Token | None] = []
         with self._write() as db:
+    def through(self, view: str) -> SqliteStore:
+        raise InvalidInput(
+            f"{self.url} is a file and has no views such as {view}",
+            "Say which tokens you mean by a condition, such as --where 'cores == 1'.",
+        )
+
+    def watch(self) -> TimedWatch:
+        return TimedWatch()
+
             for change, row, attached in zip(changes, rows, brought):
                 token = change.token
                 seq, rev = _parse_rev(token)

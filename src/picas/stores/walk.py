@@ -132,6 +132,15 @@ class Walk:
             self._place = self._near_front(tried) if self._by_age else self._anywhere()
         elif won:
             self._spread = 1
+    def scatter(self) -> None:
+        """Many others are about to claim as well: go to a random place before they are met."""
+        top = self._top()
+        if top is not None:
+            self._kept.clear()
+            self._apart = True
+            self._front_seen = time.monotonic()
+            self._place = self._skipped(top["key"][1], min(top["value"], MOST_SKIPPED))
+
 
     def forget(self, ids: Collection[str]) -> None:
         """These have been claimed, by another walk of the same pilot."""
