@@ -128,7 +128,7 @@ class Server:
         *,
         query: Mapping[str, Any] | None = None,
         expect: Iterable[int] = (),
-        seconds: float = ANSWER_SECONDS,
+        seconds: float | None = None,
     ) -> Answer:
         """Send a request with a JSON body, if there is a value, and read the JSON that answers it.
 
@@ -137,7 +137,7 @@ class Server:
             path: below the server's URL, quoted.
             query: parameters; values that are no strings are sent as JSON.
             expect: statuses over 299 that are no error to the caller.
-            seconds: how long the server may think.
+            seconds: how long the server may think, for a request that is then not repeated.
 
         Raises:
             PoolUnavailable: no answer, half an answer, or one that says to come back later. A write may or
@@ -154,12 +154,14 @@ class Server:
         headers = {"Content-Type": "application/json"} if body else {}
 
         def ask() -> Answer:
-            response = self._send(method, path, query, body, headers, seconds=seconds)
+            response = self._send(method, path, query, body, headers, seconds=seconds or ANSWER_SECONDS)
             found = self._json(response, method, path)
             if response.status < 300 or response.status in expect:
                 return Answer(response.status, found)
             raise self._error(method, path, response, found)
 
+        if seconds is not None:
+            return ask()
         reads = method == "GET" or _READS.search(path) is not None
         return persist(ask, self._patience_left, repeatable=reads)
 
