@@ -282,7 +282,7 @@ def ask(
 
     Args:
         url: ``http://user:password@host:port``; the user is optional, and so is a path before `path`.
-        body: what becomes JSON; None for no body.
+        body: what becomes JSON; bytes are sent as they are; None for no body.
 
     Raises:
         OSError, http.client.HTTPException: there was no answer.
@@ -297,7 +297,7 @@ def ask(
     assert parts.hostname is not None
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=seconds)
     try:
-        text = None if body is None else json.dumps(body)
+        text = body if body is None or isinstance(body, bytes) else json.dumps(body)
         connection.request(method, parts.path.rstrip("/") + path, text, headers)
         with connection.getresponse() as response:
             content = response.read().decode(errors="replace")

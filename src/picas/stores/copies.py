@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from picas.payload import CHUNK_BYTES, Payload, file_payload
+from picas.stores.http import segment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,7 @@ def copied(server: Server, database: str, token: Token, name: str, new: str, pat
     Raises:
         PoolUnavailable, PoolRefused: as requests do.
     """
-    target = f"{database}/{quote(token.id, safe='')}/{quote(name, safe='')}?rev={quote(token.rev or '')}"
+    target = f"{database}/{segment(token.id)}/{segment(name)}?rev={quote(token.rev or '')}"
     pieces = server.download(target, CHUNK_BYTES)
     if pieces is None:
         return None

@@ -314,6 +314,13 @@ def _timeout(seconds: float) -> urllib3.Timeout:
     return urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds)
 
 
+def segment(name: str) -> str:
+    """A name as one part of a path: an id, or an attachment's name, which may be anything."""
+    quoted = quote(name, safe="")
+    # These mean a place elsewhere (RFC 3986, 5.2.4), and the client itself would go there.
+    return quoted.replace(".", "%2E") if quoted in (".", "..") else quoted
+
+
 class _Body:
     """Chunks for urllib3, which would take an error of ours for one of the connection's."""
 
