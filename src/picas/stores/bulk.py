@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Optional
-from urllib.parse import quote
 
-from picas import jsontext
+from picas import deepjson, jsontext
 from picas.errors import (
     InvalidInput,
     PicasError,
@@ -21,6 +20,7 @@ from picas.errors import (
     TokenRefused,
     TokenTooLarge,
 )
+from picas.stores.http import segment
 from picas.stores.http_errors import NotSent
 from picas.stores.lost_answers import read_back
 from picas.tokens import AttachmentInfo
@@ -112,7 +112,9 @@ def document(token: Token) -> Encoded:
         if size > MAX_DOCUMENT_BYTES:
             size = len(json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode())
     except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidInput(f"token {token.id}: the document cannot be written as JSON: {error}") from error
+        raise InvalidInput(
+            f"token {token.id}: the document cannot be written as JSON: {deepjson.reason(error)}"
+        ) from error
     if size > MAX_DOCUMENT_BYTES:
         raise TokenTooLarge(
             f"token {token.id}: its document has {size:,} bytes; at most {MAX_DOCUMENT_BYTES:,} are kept",
@@ -309,7 +311,7 @@ def _put_multipart(server: Server, database: str, each: Write) -> Written:
         yield end
 
     length = len(head) + sum(len(between) + payload.length for between, payload in parts) + len(end)
-    path = f"{database}/{quote(document.id, safe='')}"
+    path = f"{database}/{segment(document.id)}"
     answer = server.upload(path, body(), length, f'multipart/related; boundary="{boundary}"')
     if answer.status == CONFLICT:
         return Written(None)
