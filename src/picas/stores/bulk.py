@@ -136,8 +136,11 @@ def write(server: Server, database: str, writes: Sequence[Write]) -> list[Writte
     """Write documents; for each what became of it. One that is refused is no harm to the others.
 
     Raises:
+        InvalidInput: a file has a name that is no text; then nothing is written.
         PoolUnavailable: the server gave no answer; any of them may have been written.
     """
+    for each in writes:
+        _check_names(each)
     answers: dict[int, Written] = {}
     group: list[tuple[int, Encoded]] = []
     size = 0
@@ -153,6 +156,17 @@ def write(server: Server, database: str, writes: Sequence[Write]) -> list[Writte
             group, size = [], 0
     answers.update(_post(server, database, group))
     return [answers[i] for i in range(len(writes))]
+
+
+def _check_names(each: Write) -> None:
+    for payload in each.payloads:
+        try:
+            payload.name.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInput(
+                f"token {each.document.id}: {payload.name!r} cannot be the name of an attachment: "
+                "it is no Unicode text"
+            ) from error
 
 
 def raise_refusals(answers: Sequence[Written], outcome: Sequence[Any]) -> None:
@@ -277,7 +291,7 @@ def _between(boundary: str, payload: Payload) -> bytes:
     name = "".join(c if c.isprintable() else "_" for c in payload.name).replace('"', "%22")
     kind = payload.content_type if payload.content_type.isprintable() else "application/octet-stream"
     disposition = f'Content-Disposition: attachment; filename="{name}"'
-    return f"\r\n--{boundary}\r\n{disposition}\r\nContent-Type: {kind}\r\n\r\n".encode("utf-8", "replace")
+    return f"\r\n--{boundary}\r\n{disposition}\r\nContent-Type: {kind}\r\n\r\n".encode()
 
 
 def _put_multipart(server: Server, database: str, each: Write) -> Written:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from picas.payload import CHUNK_BYTES, Payload, file_payload
 from picas.stores.http import segment
+from picas.tokens import token_from_document
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,11 +28,14 @@ def copied(server: Server, database: str, token: Token, name: str, new: str, pat
     Raises:
         PoolUnavailable, PoolRefused: as requests do.
     """
-    target = f"{database}/{segment(token.id)}/{segment(name)}?rev={quote(token.rev or '')}"
-    pieces = server.download(target, CHUNK_BYTES)
-    if pieces is None:
+    version = f"?rev={quote(token.rev or '')}"
+    info = token.attachments.get(name)
+    if info is None:  # it was written here, and not read since
+        answer = server.request("GET", f"{database}/{segment(token.id)}{version}", expect=(404,))
+        info = token_from_document(answer.value).attachments.get(name) if answer.status != 404 else None
+    pieces = server.download(f"{database}/{segment(token.id)}/{segment(name)}{version}", CHUNK_BYTES)
+    if pieces is None or info is None:
         return None
     with open(path, "xb") as file:
         file.writelines(pieces)
-    info = token.attachments.get(name)
-    return file_payload(new, info.content_type if info else "text/plain", path)
+    return file_payload(new, info.content_type, path)
