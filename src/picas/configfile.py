@@ -12,7 +12,7 @@ from picas import config
 from picas.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 Setting = Union[str, bool, None]
@@ -76,8 +76,11 @@ def _changed(path: Path, text: str, changes: Mapping[str, Setting]) -> str:
         _set_line(lines, table, key, value)
         _set_value(wanted.setdefault(table, {}) if table else wanted, key, value)
     changed = "\n".join(lines) + "\n"
-    found = config.parse(path, changed)
-    if _without_empty(found) != _without_empty(wanted):
+    try:
+        is_right = _without_empty(config.parse(path, changed)) == _without_empty(wanted)
+    except ConfigError:
+        is_right = False
+    if not is_right:
         shown = [name for name in changes if name != "couchdb.password"]
         raise ConfigError(
             f"{path} is written in a way that only its author can change", f"Set by hand: {', '.join(shown)}."
@@ -125,10 +128,5 @@ def _written(value: Setting) -> str:
 
 
 def _without_empty(table: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(_full(table))
-
-
-def _full(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if value != {}:
-            yield key, value
+    """The content, whether or not there is a header for a table without any."""
+    return {key: value for key, value in table.items() if value != {}}

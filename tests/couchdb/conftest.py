@@ -73,7 +73,7 @@ def jwt_secret() -> bytes:
 def strict_couchdb(jwt_secret: bytes) -> Iterator[CouchServer]:
     """A server to be rude to, as on the one that all share a wrong password locks everybody out.
 
-    It has a database `strict` for the role `picas`, and takes bearer tokens.
+    It has a database `strict` for the role `picas`, takes bearer tokens, and lets people change their passwords.
     """
     if couchdb_home() is None:
         pytest.skip("only Apache CouchDB can do this, and there is none here")
@@ -85,6 +85,7 @@ def strict_couchdb(jwt_secret: bytes) -> Iterator[CouchServer]:
                     f"{{chttpd_auth, {name}_authentication_handler}}" for name in handlers
                 )
             },
+            "couchdb": {"users_db_security_editable": "true"},
             "jwt_keys": {"hmac:_default": base64.b64encode(jwt_secret).decode()},
         },
         name="strict",
@@ -92,4 +93,6 @@ def strict_couchdb(jwt_secret: bytes) -> Iterator[CouchServer]:
         assert server.ask("PUT", "/strict")[0] == 201
         members = {"members": {"roles": ["picas"]}, "admins": {"roles": ["_admin"]}}
         assert server.ask("PUT", "/strict/_security", members)[0] == 200
+        # as a server must be that lets people change their own passwords
+        assert server.ask("PUT", "/_users/_security", {"admins": {"roles": ["_admin"]}, "members": {}})[0] == 200
         yield server

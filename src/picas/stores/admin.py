@@ -123,10 +123,15 @@ def change_password(server: Server, user: User, username: str, password: str) ->
         return
     path = f"_users/{quote('org.couchdb.user:' + username, safe='')}"
     answer = server.request("GET", path, expect=(404, *MAY_NOT))
-    if answer.status == 404 or answer.status in MAY_NOT:
+    if answer.status in MAY_NOT:  # the default of CouchDB 3
+        raise PoolRefused(
+            f"{server.url} lets only its administrators change passwords",
+            f"Ask one to run: picas passwd {username}",
+        )
+    if answer.status == 404:
         raise PoolRefused(
             f"{server.url} has no user {username}, or does not show it to {user.name}",
-            "Everybody can change their own password, and a server administrator that of others.",
+            "You can change your own password, and a server administrator that of others.",
         )
     written = server.request("PUT", path, {**answer.value, "password": password}, expect=(400,))
     _check_taken(server, written)
@@ -149,5 +154,5 @@ def _check_taken(server: Server, answer: Answer) -> None:
         reason = answer.value.get("reason") if isinstance(answer.value, dict) else None
         raise InvalidInput(
             f"{server.url} does not take this password: {reason or 'it does not say why'}",
-            "Nothing was changed. That of an administrator can only have printable letters of ASCII.",
+            "Nothing was changed. Plain letters, digits and signs are taken everywhere.",
         )
