@@ -15,7 +15,15 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from picas import jsontext, tokens
-from picas.errors import InvalidInput, PoolError, PoolRefused, TokenNotFound, TokenTooLarge
+from picas.errors import (
+    InvalidInput,
+    PicasError,
+    PoolError,
+    PoolRefused,
+    TokenNotFound,
+    TokenRefused,
+    TokenTooLarge,
+)
 from picas.payload import Payload, Stream
 from picas.tokens import State, Token
 
@@ -212,16 +220,24 @@ class _Copier:
             added = self._target.insert(fresh, files)
         except (_Changed, TokenNotFound):
             self._result.leave(new[0], Left.CHANGED)
-        except (InvalidInput, TokenTooLarge) as error:
-            if len(new) > 1:  # which of them?
-                for token in new:
-                    self._add([token])
-                return
+        except (InvalidInput, TokenTooLarge, TokenRefused) as error:
+            self._refused(new, error)
+        else:
+            self._read_back(new, added)
+
+    def _refused(self, new: Sequence[Token], error: PicasError) -> None:
+        if len(new) == 1:
             self._result.leave(new[0], Left.REFUSED)
             if len(self._result.refusals) < MAX_EXAMPLES:
                 self._result.refusals.append(error.message)
-        else:
-            self._read_back(new, added)
+            return
+        # Some may have been written all the same; of the others only one by one it is seen which are not taken.
+        answers = (isinstance(error, TokenRefused) and error.answers) or [None] * len(new)
+        written = [(token, answer) for token, answer in zip(new, answers) if answer is not None]
+        self._read_back([token for token, _ in written], [answer for _, answer in written])
+        for token, answer in zip(new, answers):
+            if answer is None:
+                self._add([token])
 
     # --- Files ---
 

@@ -296,6 +296,24 @@ def test_what_the_target_does_not_take_is_told_and_the_rest_goes(new: New) -> No
     assert sorted(content(target)) == ["a", "c"]
 
 
+@pytest.mark.couchdb
+def test_what_the_rules_of_the_target_forbid_is_told_and_the_rest_goes(
+    new: New, new_database: Callable[[], str]
+) -> None:
+    rule = "function (doc) { if (doc.input === 'work 3' || doc.input === 'work 5') throw {forbidden: 'no odd ones'}; }"
+    url = new_database()
+    assert ask(url, "PUT", "/_design/rules", {"validate_doc_update": rule})[0] == 201
+    source, target = new("sqlite"), open_pool(url)
+    source.push([f"work {n}" for n in range(7)])
+    run(source)
+    found = source.copy_to(target)
+    assert (found.copied, found.left) == (5, {Left.REFUSED: 2})
+    assert found.examples == {Left.REFUSED: ["token_3", "token_5"]}
+    assert "no odd ones" in found.refusals[0]
+    assert sorted(content(target)) == ["token_0", "token_1", "token_2", "token_4", "token_6"]
+    assert source.copy_to(target).there == 5
+
+
 def replace(pool: Pool, token_id: str, name: str, data: bytes) -> None:
     """Other bytes under the name of a token's file."""
     payload = Payload(name, "text/plain", (data,))
