@@ -229,7 +229,10 @@ def _post(
         if not again or not server.patience:
             raise
         revisions = read_back(server, database, [document.text for _, document in group])
-        there = {i: Written(revision) for (i, _), revision in zip(group, revisions) if revision is not None}
+        # That it is there says nothing of how many nodes of a cluster have it.
+        there = {
+            i: Written(found, quorum=False) for (i, _), found in zip(group, revisions) if found is not None
+        }
         rest = [each for each in group if each[0] not in there]
         return {**there, **_post(server, database, rest, again - 1)}
     rows = answer.value
