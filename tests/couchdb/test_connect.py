@@ -34,13 +34,6 @@ if TYPE_CHECKING:
     from tests.couchdb.servers import CouchServer
 
 
-@pytest.fixture(autouse=True)
-def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-
-
 @contextlib.contextmanager
 def opened(url: str, login: Login | None = None, **access: Any) -> Iterator[tuple[Server, str]]:
     """The server and the path of the database."""

@@ -37,7 +37,7 @@ class Person:
         self.password = secrets.token_hex(8)
         self.file = home / "picas" / "config.toml"
         self.environment = {
-            **{name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
+            **os.environ,
             "HOME": str(home),
             "XDG_CONFIG_HOME": str(home),
             "XDG_STATE_HOME": str(home),
@@ -251,6 +251,15 @@ def test_check_tells_each_thing_that_keeps_pilots_from_working(
         assert (done.returncode, last["name"], last["level"]) == (1, name, "failure")
         assert text in last["message"]
         assert last["advice"]
+
+
+def test_check_sends_a_wrong_password_once(person: Person) -> None:
+    with FaultProxy(person.server.origin) as proxy:
+        found = person.checked(
+            "--pool", f"{proxy.origin}/strict", PICAS_USERNAME=person.name, PICAS_PASSWORD="not-the-password"
+        )
+        assert found["login"]["level"] == "failure"
+        assert proxy.count() == 1
 
 
 def test_check_tells_of_views_that_somebody_has_changed(admin: Person, new: str) -> None:

@@ -116,6 +116,11 @@ class Server:
         """Close the connections that are not in use."""
         self._http.clear()
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether the server has refused the login, so that no request of ours is sent any more."""
+        return self._refused is not None
+
     def now(self) -> float:
         """The time by the server's clock, Unix seconds, as well as whole seconds in its answers tell it."""
         return time.time() + self._ahead + self._ahead_known_to / 2
