@@ -8,9 +8,7 @@ with a password of another, unless that other place has it for somebody else.
 
 from __future__ import annotations
 
-import netrc
 import os
-import shlex
 import stat
 import threading
 from dataclasses import dataclass, field
@@ -124,6 +122,8 @@ def check_private(path: Path) -> None:
     Raises:
         ConfigError: it is such a file; the advice is the command that mends it.
     """
+    import shlex  # noqa: PLC0415 - start-up: for messages only
+
     if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise ConfigError(
             f"{path} holds a password, and others than you may read it",
@@ -139,6 +139,8 @@ def from_netrc(server: str, username: str | None, environ: Mapping[str, str] = o
     Raises:
         ConfigError: the file cannot be read, or has our password and is open to others.
     """
+    import netrc  # noqa: PLC0415 - start-up: an embedded pool has no use for it
+
     path = Path(environ.get("NETRC") or Path.home() / ".netrc")
     try:
         hosts = netrc.netrc(path).hosts

@@ -6,7 +6,7 @@ import os
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import click
 
@@ -18,6 +18,7 @@ from picas.errors import InvalidInput, PoolRefused
 from picas.stores import connect
 from picas.stores.admin import create_database, set_security, who_am_i
 from picas.stores.designs import Designs
+from picas.stores.reach import is_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,6 +124,8 @@ def command(
             raise InvalidInput(f"{found.pool} is on no server", "It has no users, and picas push makes it.")
         configfile.change(file, {"pool": found.pool})
         return InitView(found)
+    if found.pool.startswith("http:") and not is_here(urlsplit(found.pool).hostname or ""):
+        output.warn("without https whoever is in between can read the password", as_json=call.as_json)
     typed = Source("picas init", user, output.read_secret() if password_stdin else None)
     access = replace(settings.access, sources=_asked(settings, typed, str(file)))
     server, database = connect(found.pool, access)
