@@ -9,23 +9,28 @@ revision and would both win.
 from __future__ import annotations
 
 import json
-import random
 import tempfile
-import threading
-import time
-from collections import OrderedDict
-from itertools import islice
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-from picas.errors import PoolRefused, PoolUnavailable, TokenNotFound
-from picas.payload import CHUNK_BYTES, Payload, file_payload
-from picas.stores import bulk
-from picas.stores.index import STATES, OwnIndex
+from picas.errors import PicasError, PoolRefused, TokenNotFound
+from picas.payload import CHUNK_BYTES, Payload
+from picas.stores import bulk, leaves
+from picas.stores.attached import Attached
+from picas.stores.base import Change
+from picas.stores.claims import Claims
+from picas.stores.copies import copied
+from picas.stores.designs import Designs
+from picas.stores.feed import CouchWatch
+from picas.stores.filling import CouchFilling, Turn
+from picas.stores.http import segment
+from picas.stores.index import STATES
+from picas.stores.indexes import open_index, open_view
 from picas.stores.numbers import Numbers
-from picas.stores.walk import Walk
-from picas.tokens import State, Token, token_from_document
+from picas.stores.strangers import Strangers
+from picas.tokens import State, Token, release
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -229,8 +234,9 @@ class CouchStore:
 
     def replace(self, changes: Sequence[Change]) -> list[Token | None]:
         names = self._attached.known([change.token for change in changes], self.fetch)
-        with tempfile.TemporaryDirectory(prefix="picas-moving-") as folder:
-            writes = [
+        moving = any(change.rename for change in changes)
+        with tempfile.TemporaryDirectory(prefix="picas-moving-") if moving else nullcontext("") as folder:
+            possible = [
                 self._write_of(change, there, Path(folder, str(i)))
                 for i, (change, there) in enumerate(zip(changes, names))
             ]
