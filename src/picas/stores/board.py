@@ -31,6 +31,9 @@ RENEW_SECONDS = 5.0
 CONFIRM_SECONDS = 0.3
 """How soon a seat that was just taken is read back: others may have written at the same moment."""
 
+TRIES = 3
+"""How often something is written again that others, who write at the same moment, have undone."""
+
 ANSWER_SECONDS = 10.0
 """How long the document may take to come."""
 
@@ -72,22 +75,22 @@ class Board:
 
     def ring(self) -> None:
         """Tell those who do not listen that there is work."""
-        board = self._read()
-        self._write(self._rung(board), self._live_seats(board))
+        for _ in range(TRIES):
+            board = self._read()
+            self._bell = secrets.token_hex(4)
+            if self._write({**board, "bell": self._bell}, self._live_seats(board)):
+                break
 
-    def leave(self, *, ring: bool) -> None:
-        """Give the seat back, if one is held, and ring the bell if there is work for others."""
-        if self.seated or ring:
+    def leave(self) -> None:
+        """Give the seat back, if one is held."""
+        for _ in range(TRIES if self.seated else 0):
             board = self._read()
             seats = self._live_seats(board)
-            seats.pop(self._me, None)
-            self._write(self._rung(board) if ring else board, seats)
+            if seats.pop(self._me, None) is None:
+                break
+            self._write(board, seats)
         self.seated = False
         self._bell = None
-
-    def _rung(self, board: dict[str, Any]) -> dict[str, Any]:
-        self._bell = secrets.token_hex(4)
-        return {**board, "bell": self._bell}
 
     def _sit(self, board: dict[str, Any], seats: dict[str, float], seconds: float) -> None:
         seats[self._me] = self._server.now() + SEAT_SECONDS
@@ -110,6 +113,8 @@ class Board:
         found = answer.value if answer.status != 404 else {}
         return dict(found) if isinstance(found, dict) else {}
 
-    def _write(self, board: dict[str, Any], seats: dict[str, float]) -> None:
-        document = {name: value for name, value in board.items() if name != "_rev"}
-        self._server.request("PUT", self._path, {**document, "seats": seats}, seconds=ANSWER_SECONDS)
+    def _write(self, board: dict[str, Any], seats: dict[str, float]) -> bool:
+        """Whether it was written: PouchDB's server, other than CouchDB, compares revisions here too."""
+        changed = {**board, "seats": seats}
+        answer = self._server.request("PUT", self._path, changed, expect=(409,), seconds=ANSWER_SECONDS)
+        return answer.status != 409

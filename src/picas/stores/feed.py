@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Callable
 
 from picas.backoff import Backoff
@@ -215,11 +216,12 @@ class CouchWatch:
         return False
 
     def close(self) -> None:
-        try:
-            ring = self._news.grown and self._count(FRESH) > 0
-            self._board.leave(ring=ring)
-        except PicasError:
-            pass  # the seat runs out, and whoever sits down next looks
+        if self._board_state.usable:
+            # If it fails the seat runs out, and whoever sits down next looks.
+            with suppress(PicasError):
+                self._board.leave()
+                if self._news.grown and self._count(FRESH):
+                    self._board.ring()
         self._news.grown = False
         self._look_at = 0.0
 
