@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,8 @@ def test_the_reference_tells_every_verb_and_option(name: str) -> None:
     page = (pages / "cli.md").read_text("utf-8")
     section = next(part for part in page.split("\n## ")[1:] if f"`picas {name}" in part.split("\n")[0])
     head = page.split("\n## ")[0]
-    for param in import_module(f"picas.cli.{name}").command.params:
+    command = import_module(f"picas.cli.{name}").command
+    for param in chain(command.params, *(each.params for each in getattr(command, "commands", {}).values())):
         if isinstance(param, click.Option):
             for option in (*param.opts, *param.secondary_opts):
                 assert f"`{option}" in section + head, option

@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+from tests.couchdb.faults import Drop
 from tests.couchdb.processes import ask
 
-from picas.errors import InvalidInput, PoolRefused
+from picas.errors import InvalidInput, PoolRefused, PoolUnavailable
 from picas.pool import Pool, open_pool
 from picas.selection import Selection
-from picas.stores import connect, design
+from picas.stores import connect, design, own_index
 from picas.stores import designs as looking_after
 from picas.stores.designs import Designs
 from picas.tokens import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.couchdb.conftest import Proxied
 
 ONE_CORE = Selection.parse("cores == 1")
 
@@ -314,6 +317,26 @@ def test_an_exchange_that_was_cut_off_is_gone_on_with(database: str, designs: De
     put(database, "picas-next", design.own()[design.MAIN])
     assert outcomes(designs.create_own())["picas"] == "unchanged"
     assert "picas-next" not in standings(designs)
+
+
+@pytest.mark.couchdb  # PouchDB's server does not tell how far an index is
+def test_an_answer_that_does_not_come_is_explained_by_the_index_being_built(
+    proxied: Proxied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_index, "BUILDING_SECONDS", 0.0)
+    tokens = [{"_id": f"t{n}", "type": "token", "lock": 0, "done": 0} for n in range(1_500)]
+    unread = {**design.own()[design.MAIN], "autoupdate": False}
+    put(proxied.direct, "picas", unread)
+    assert ask(proxied.direct, "POST", "/_bulk_docs", {"docs": tokens})[0] == 201
+    proxied.proxy.fault(Drop(), path="_view/tokens", count=None)
+    with open_pool(proxied.url) as pool:
+        with pytest.raises(PoolUnavailable, match=r"picas is being built; 1,50\d changes to go"):
+            pool.counts()
+        proxied.proxy.clear()
+        assert pool.counts()[State.TODO] == 1_500
+        proxied.proxy.fault(Drop(), path="_view/tokens", count=None)
+        with pytest.raises(PoolUnavailable, match="no whole answer"):
+            pool.counts()
 
 
 # --- By the command line -----------------------------------------------------------------------------

@@ -118,6 +118,16 @@ class Designs:
         except (KeyError, TypeError, ValueError):
             return None  # PouchDB's server does not say
 
+    def building(self, name: str) -> PoolUnavailable | None:
+        """The error for an answer that has not come because the index is being built, if that is so."""
+        pending = self.pending(name)
+        if pending is None or pending <= NEARLY:
+            return None
+        return PoolUnavailable(
+            f"{self._place}: the index of the design document {name} is being built; {pending:,} changes to go",
+            "It goes on by itself: picas views list shows how far it is.",
+        )
+
     # --- Writing ---
 
     def ensure(self, name: str) -> bool:
