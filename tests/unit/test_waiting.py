@@ -12,7 +12,7 @@ from picas import lookout
 from picas.errors import PicasError, PoolRefused, PoolUnavailable
 from picas.lookout import Lookout
 from picas.stores import timed
-from picas.stores.feed import News
+from picas.stores.feed import POLL_SECONDS, POLL_YIELD_SECONDS, News, Pace
 from picas.stores.timed import TimedWatch
 
 if TYPE_CHECKING:
@@ -61,6 +61,20 @@ class TestNews:
         assert not news.grown
         assert news.told(6)
         assert news.grown
+
+
+class TestPace:
+    def test_a_distant_server_is_asked_as_often_as_a_near_one(self) -> None:
+        for took in (0.002, 0.2):
+            pace = Pace()
+            for _ in range(20):
+                assert POLL_SECONDS[0] <= pace.pause(took) <= POLL_SECONDS[1]
+
+    def test_a_server_that_is_busy_is_asked_less_often(self) -> None:
+        pace = Pace()
+        pace.pause(0.002)
+        assert pace.pause(0.012) >= POLL_SECONDS[0] + 1.0
+        assert pace.pause(5.0) <= POLL_SECONDS[1] + POLL_YIELD_SECONDS
 
 
 class FakeWatch:

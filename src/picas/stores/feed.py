@@ -42,19 +42,19 @@ GAP_SECONDS = (0.02, 0.5)
 BUSY_LOOKS = 4
 """So many looks follow each other without the feed while others write all the time."""
 
-POLL_SECONDS = (1.2, 1.6)
+POLL_SECONDS = (1.1, 1.5)
 """Shortest and longest time between two visits to the board of one who does not listen."""
 
-POLL_SHARE = 20
-"""A visit that took long is paid for by a pause of so many times that, so that a slow server gets less to do …"""
+POLL_YIELD = 100
+"""To this is added so many times what the visit took longer than the quickest one: a server that is busy …"""
 
-POLL_LONGEST = 10.0
-"""… but of no more than so many seconds."""
+POLL_YIELD_SECONDS = 2.0
+"""… is visited less often, by a pause that is longer by so many seconds at the most."""
 
 LOOK_SECONDS = (4.0, 6.0)
 """How often one who listens looks although nothing has changed, in an index that is brought up to date for it."""
 
-LOOK_POLLING_SECONDS = (12.0, 18.0)
+LOOK_POLLING_SECONDS = (20.0, 40.0)
 """The same of one who does not listen."""
 
 CLAIM_SECONDS = (8.0, 12.0)
@@ -138,6 +138,18 @@ class News:
         return news
 
 
+class Pace:
+    """How long one who polls waits before the next time."""
+
+    def __init__(self) -> None:
+        self._quickest = float("inf")
+
+    def pause(self, took: float) -> float:
+        """Seconds to wait after an answer that took so many."""
+        self._quickest = min(self._quickest, took)
+        return _random(POLL_SECONDS) + min(POLL_YIELD * (took - self._quickest), POLL_YIELD_SECONDS)
+
+
 class _Helper:
     """Something that makes waiting cheaper or faster, and is left alone for a while when it fails."""
 
@@ -182,6 +194,7 @@ class CouchWatch:
         self._news = News()
         self._board_state = _Helper()
         self._feed_state = _Helper()
+        self._pace = Pace()
         self._look_at = 0.0
         self._claim_at = 0.0
         self._gap = GAP_SECONDS[0]
@@ -211,8 +224,7 @@ class CouchWatch:
             return self._listen(ended)
         if (began >= self._look_at or not self._board_state.usable) and self._look(SOON):
             return True
-        took = time.monotonic() - began
-        ended.wait(max(_random(POLL_SECONDS), min(POLL_SHARE * took, POLL_LONGEST)))
+        ended.wait(self._pace.pause(time.monotonic() - began))
         return False
 
     def close(self) -> None:
