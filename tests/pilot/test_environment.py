@@ -44,18 +44,25 @@ def test_the_token_file_holds_the_document(bench):
 
 
 def test_no_field_hides_a_variable_with_a_meaning_of_its_own(bench, monkeypatch):
-    monkeypatch.setenv("PICAS_PASSWORD", "secret")
+    monkeypatch.setenv("PICAS_USERNAME", "me")
     bench.push(
-        {"input": "env -0", "pool": "elsewhere", "password": "x", "token_id": "y", "output": {}, "spool": "z"}
+        {"input": "env -0", "pool": "elsewhere", "username": "x", "token_id": "y", "output": {}, "spool": "z"}
     )
     bench.run()
     seen = environment(bench)
-    assert (seen["PICAS_POOL"], seen["PICAS_PASSWORD"], seen["PICAS_TOKEN_ID"]) == (
+    assert (seen["PICAS_POOL"], seen["PICAS_USERNAME"], seen["PICAS_TOKEN_ID"]) == (
         bench.url,
-        "secret",
+        "me",
         "token_0",
     )
     assert "PICAS_SPOOL" not in seen
+
+
+def test_the_work_is_not_told_the_password(bench, monkeypatch):
+    monkeypatch.setenv("PICAS_PASSWORD", "secret")
+    bench.push({"input": "env -0", "password": "x"})
+    bench.run()
+    assert "PICAS_PASSWORD" not in environment(bench)
 
 
 @pytest.mark.parametrize(
