@@ -97,7 +97,8 @@ def collected_files(attempt: Attempt, patterns: tuple[str, ...]) -> tuple[list[P
             name.encode()  # a name in no known encoding cannot be written down
             # A link that leads out of the directory would attach what was never made here.
             if path.is_file() and os.path.realpath(path).startswith(root) and name not in taken:
-                files.append(_payload(path, name))
+                # CouchDB keeps names that begin with "_" for itself; this is the same file, wherever it is saved.
+                files.append(_payload(path, f"./{name}" if name.startswith("_") else name))
                 continue
         except (OSError, UnicodeEncodeError):  # it cannot be looked at: that is for the user to know
             pass

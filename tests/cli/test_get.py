@@ -132,7 +132,7 @@ def test_names_with_slashes_make_directories(picas: Shell, tmp_path: Path) -> No
     assert _saved(tmp_path / "out") == ["plots/a/b.png", "plots/c.png"]
 
 
-@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "a//b", "./a", "a/."])
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "a//b", "././a", "a/."])
 def test_names_that_lead_out_are_refused(picas: Shell, tmp_path: Path, name: str) -> None:
     _finish_with(picas, name, "good1")
     answer = picas.here("get", "token_0", "-o", str(tmp_path / "out" / "deep"))

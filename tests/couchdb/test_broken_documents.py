@@ -131,6 +131,18 @@ def test_any_id_goes_through_a_life(couchdb: DatabaseServer, database: str, tmp_
         assert pool.delete(pool.tokens()) == len(IDS)
 
 
+def test_collected_files_whose_names_begin_with_an_underscore_come_back_as_they_were(
+    database: str, tmp_path: Path
+) -> None:
+    with open_pool(database) as pool:
+        pool.push([{"_id": "t", "input": "echo a > _a.txt; mkdir _d; echo b > _d/b.txt; echo c > c_.txt"}])
+    summary, problems = run(database, tmp_path, collect=["**/*"])
+    assert (summary.done, problems) == (1, [])
+    assert Shell(tmp_path, database).here("get", "t", "--output", "saved").code == 0
+    saved = {path.relative_to(tmp_path / "saved").as_posix() for path in (tmp_path / "saved").rglob("*.txt")}
+    assert {name.removeprefix("t/") for name in saved} == {"_a.txt", "_d/b.txt", "c_.txt"}
+
+
 @pytest.mark.couchdb
 def test_what_is_nested_too_deep_hides_nothing_and_can_be_looked_at_and_removed(
     real_couchdb: DatabaseServer, database: str, tmp_path: Path

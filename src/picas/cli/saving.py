@@ -20,7 +20,7 @@ def place_of(directory: Path, *names: str) -> Path:
     Raises:
         InvalidInput: the name leads out of the directory, by itself or by a symbolic link that is there.
     """
-    parts = [part for name in names for part in name.split("/")]
+    parts = [part for name in names for part in name.removeprefix("./").split("/")]
     if any(part in ("", ".", "..") or "\0" in part for part in parts) or PurePosixPath(*parts).is_absolute():
         shown = "/".join(names)
         raise InvalidInput(f"the name '{shown}' leads out of the directory, or nowhere", "It was not saved.")
