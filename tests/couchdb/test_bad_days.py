@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from tests.couchdb.proxy import FaultProxy
 from picas.cli import pools
 from picas.errors import PicasError, PoolRefused, PoolUnavailable, TokenTooLarge
 from picas.pool import open_pool
-from picas.stores import http
+from picas.stores import connect, http
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,6 +134,19 @@ def test_a_server_that_says_nothing_is_given_up(proxied: Proxied, monkeypatch: p
     error = told(proxied.url)
     assert isinstance(error, PoolUnavailable)
     assert f"{proxied.proxy.origin} takes too long to answer GET" in error.message
+
+
+def test_a_connection_that_is_lost_is_noticed_by_the_system(proxied: Proxied) -> None:
+    """Where a firewall has forgotten it, nothing comes and nothing is refused: only the kernel can tell."""
+    server, _ = connect(proxied.url)
+    server.request("GET", "")
+    connection = server._http.connection_from_url(proxied.proxy.origin)._get_conn()
+    found = connection.sock.getsockopt
+    assert found(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert found(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        assert found(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == http.LOST_SECONDS * 1000
+    connection.close()
 
 
 # --- Later answers ------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import urllib3
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, LocationParseError
 
 from picas import deepjson
@@ -38,6 +40,9 @@ CONNECT_SECONDS = 10.0
 
 ANSWER_SECONDS = 120.0
 """How long a server may think; a large view that is being built answers only when it is."""
+
+LOST_SECONDS = 30
+"""A connection on which the server's machine confirms nothing for so long is lost, however long it may think."""
 
 CONNECTIONS = 8
 """Connections kept open for the threads of one pilot."""
@@ -92,6 +97,7 @@ class Server:
             maxsize=CONNECTIONS,
             retries=False,
             timeout=_timeout(ANSWER_SECONDS),
+            socket_options=_socket_options(),
         )
 
     def _authenticate_by(self, way: str) -> session.Authentication:
@@ -317,6 +323,20 @@ class Server:
 
 def _timeout(seconds: float) -> urllib3.Timeout:
     return urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds)
+
+
+def _socket_options() -> list[tuple[int, int, int]]:
+    """A connection whose other end is gone, or forgotten by a firewall on the way, is noticed in half a minute."""
+    options = [*HTTPConnection.default_socket_options, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    for name, value in (
+        ("TCP_KEEPIDLE", LOST_SECONDS // 2),
+        ("TCP_KEEPINTVL", LOST_SECONDS // 6),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", LOST_SECONDS * 1000),  # milliseconds; what was sent and not acknowledged, tcp(7)
+    ):
+        if hasattr(socket, name):  # not on every system
+            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
+    return options
 
 
 def segment(name: str) -> str:
