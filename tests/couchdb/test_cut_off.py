@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.couchdb.faults import Drop, LoseAnswer, Reset, Truncate, Twice
+from tests.couchdb.fleet import Fleet
 from tests.couchdb.servers import CouchServer, couchdb_home
 
 from picas.errors import PoolUnavailable
 from picas.payload import Payload
-from picas.pilot import Pilot
 from picas.pool import Pool, Result, Verdict, open_pool
 from picas.tokens import Failure, Outcome, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.couchdb.conftest import Proxied
     from tests.couchdb.faults import Fault
@@ -198,42 +198,16 @@ def test_numbers_are_never_given_twice(pool: Pool, direct: Pool, proxied: Proxie
     assert abs(theirs - mine) >= 10
 
 
-def test_pilots_on_a_bad_line_run_every_token_once(direct: Pool, proxied: Proxied, tmp_path: Any) -> None:
+def test_pilots_on_a_bad_line_run_every_token_once(direct: Pool, proxied: Proxied, tmp_path: Path) -> None:
     direct.push(range_of(120))
     dice = random.Random(7)
     for fault in [*STORED, *LOST]:
         proxied.proxy.fault(fault, where=lambda _: dice.random() < 0.02, count=None)
-    ran: list[str] = []
-
-    def work(token: Token) -> None:
-        ran.append(token.id)
-
-    def pilot() -> None:
-        with open_pool(proxied.url, patience=0) as pool:
-            Pilot(pool, work, spool=tmp_path / threading.current_thread().name).run()
-
-    together([pilot] * 3)
-    proxied.proxy.clear()
-    together([pilot])
-    assert sorted(ran) == sorted(f"token_{n}" for n in range(120))
-    assert direct.counts()[State.DONE] == 120
-
-
-def together(calls: list[Callable[[], None]]) -> None:
-    errors: list[BaseException] = []
-
-    def run(call: Callable[[], None]) -> None:
-        try:
-            call()
-        except BaseException as error:  # noqa: BLE001 - raised by the caller
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
+    journal = tmp_path / "journal"
+    with Fleet([proxied.url] * 3, journal) as fleet:
+        fleet.wait(lambda: direct.counts()[State.DONE] == 120, 60)
+        proxied.proxy.clear()
+    assert sorted(journal.read_text().split()) == sorted(f"token_{n}" for n in range(120))
 
 
 def range_of(count: int) -> list[str]:
@@ -242,32 +216,21 @@ def range_of(count: int) -> list[str]:
 
 @pytest.mark.couchdb
 @pytest.mark.skipif(couchdb_home() is None, reason="needs an Apache CouchDB, installed here")
-def test_a_server_that_is_killed_and_started_again_loses_nothing_and_repeats_nothing(tmp_path: Any) -> None:
-    ran: list[str] = []
+def test_a_server_that_is_killed_and_started_again_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
 
-    def work(token: Token) -> None:
-        time.sleep(0.005)
-        ran.append(token.id)
+    def ran() -> int:
+        return len(journal.read_text().split()) if journal.exists() else 0
 
     with CouchServer() as server:
         assert server.ask("PUT", "/pool")[0] == 201
-        with open_pool(server.url + "/pool") as pool:
-            pool.push(range_of(600))
-
-        def pilot() -> None:
-            with open_pool(server.url + "/pool") as pool:
-                Pilot(pool, work, spool=tmp_path / threading.current_thread().name).run()
-
-        def trouble() -> None:
-            for _ in range(3):
-                before = len(ran)
-                while len(ran) < before + 60:
-                    time.sleep(0.01)
+        url = server.url + "/pool"
+        with open_pool(url) as pool, Fleet([url] * 3, journal, 0.005) as fleet:
+            pool.push(range_of(400))
+            for share in (60, 160, 260):
+                fleet.wait(lambda share=share: ran() >= share, 60)
                 server.kill()
                 server.start()
-
-        together([pilot, pilot, trouble])
-        with open_pool(server.url + "/pool") as pool:
-            assert pool.counts()[State.DONE] == 600
+            fleet.wait(lambda: pool.counts()[State.DONE] == 400, 60)
             assert not any(token.history for token in pool.tokens())
-    assert sorted(ran) == sorted(f"token_{n}" for n in range(600))
+    assert sorted(journal.read_text().split()) == sorted(f"token_{n}" for n in range(400))
