@@ -128,17 +128,18 @@ def change(
     pool = pools.existing(call)
     for token_id in meant.ids:
         pool.get(token_id)
-    counts = Counter(pools.state_name(token) for token in meant.tokens(pool))
-    counts.pop(skip, None)
-    total = sum(counts.values())
-    if not yes and (total > ASKED_ABOVE or counts.get(ask_for)):
-        by_state = ", ".join(f"{text.number(count)} {name}" for name, count in sorted(counts.items()))
-        _ask(f"{words[0]} {text.counted(total, 'token')} ({by_state})?")
+    if not yes:
+        counts = Counter(pools.state_name(token) for token in meant.tokens(pool))
+        counts.pop(skip, None)
+        if sum(counts.values()) > ASKED_ABOVE or counts.get(ask_for):
+            _ask(words[0], counts)
     tokens = (token for token in meant.tokens(pool) if pools.state_name(token) != skip)
-    return ChangeView(words[1], act(pool, tokens) if total else 0)
+    return ChangeView(words[1], act(pool, tokens))
 
 
-def _ask(question: str) -> None:
+def _ask(word: str, counts: Counter[str]) -> None:
+    by_state = ", ".join(f"{text.number(count)} {name}" for name, count in sorted(counts.items()))
+    question = f"{word} {text.counted(sum(counts.values()), 'token')} ({by_state})?"
     if not output.can_ask():
         raise InvalidInput(f"not done without a yes: {question}", "--yes says it.")
     if not output.confirm(question):
