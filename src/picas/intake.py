@@ -9,10 +9,13 @@ and are tokens of their own. Whatever cuts a push off, pushing again completes i
 from __future__ import annotations
 
 import sqlite3
+from collections import deque
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import islice
+from itertools import chain, islice
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Union
 
@@ -23,7 +26,7 @@ from picas.tokens import Token, check_id, fresh_body
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from picas.stores.base import Store
+    from picas.stores.base import Filling, Store
 
     Item = Union[str, Mapping[str, Any]]
 
@@ -70,6 +73,7 @@ def push(
     prefix: str = DEFAULT_PREFIX,
     again: bool = False,
     on_progress: Callable[[int], object] | None = None,
+    on_wait: Callable[[str], object] | None = None,
 ) -> PushResult:
     """Add a token for each item; see `picas.pool.Pool.push`."""
     if isinstance(items, (str, bytes, Mapping)):
@@ -79,21 +83,21 @@ def push(
     highest = -1
     if iter(items) is not items:  # it can be read twice: look at all of it before anything is written
         highest = _check(store, items, prefix)
-    pushed = skipped = 0
+    pushed = done = 0
     first = last = None
-    # In an empty pool no key needs looking up; what others push meanwhile is refused by the store itself.
-    lookup = any(store.counts().values())
-    with _Occurrences() as occurrences:
-        news = (_new(item, None if again else occurrences) for item in items)
-        for batch in _batches(news):
-            added = _insert(store, batch, prefix, highest, lookup=lookup)
+    with _Occurrences() as occurrences, ExitStack() as stack:
+        batches = _batches(_new(item, None if again else occurrences) for item in items)
+        beginning = next(batches, [])
+        filling = stack.enter_context(store.filling(on_wait)) if len(beginning) == BATCH else store
+        adding = stack.enter_context(_Adding(store, filling, prefix, highest))
+        for size, added in adding.all(chain([beginning], batches)):
             if added:
                 first, last = first or added[0].id, added[-1].id
             pushed += len(added)
-            skipped += len(batch) - len(added)
+            done += size
             if on_progress is not None:
-                on_progress(pushed + skipped)
-    return PushResult(pushed, skipped, first, last)
+                on_progress(done)
+    return PushResult(pushed, done - pushed, first, last)
 
 
 def _check(store: Store, items: Iterable[Item], prefix: str) -> int:
@@ -162,33 +166,73 @@ def _new(item: Item, occurrences: _Occurrences | None) -> _New:
     return _New(token_id, key, fields)
 
 
-def _insert(store: Store, batch: Sequence[_New], prefix: str, highest: int, *, lookup: bool) -> list[Token]:
-    """Add those of the batch that are not there; the tokens added.
+class _Adding:
+    """Adds batches of new tokens, several at a time where the store is faster so.
 
     Args:
+        filling: what adds them.
         highest: numbers given out are higher than this.
-        lookup: some of the batch may be in the pool already.
     """
-    keys = [new.key for new in batch if new.key is not None] if lookup else []
-    known = store.known_push_keys(keys) if keys else set()
-    wanted = [new for new in batch if new.key is None or new.key not in known]
-    added: list[Token] = []
-    for _ in range(NUMBERING_TRIES):
-        tokens = _numbered(store, wanted, prefix, highest)
-        answers = store.insert(tokens) if tokens else []
-        added += [answer for answer in answers if answer is not None]
-        refused = [new for new, answer in zip(wanted, answers) if answer is None]
-        if not refused:
-            return added
-        # Either somebody pushed the same just now, or the id is taken.
-        known = store.known_push_keys([new.key for new in refused if new.key is not None])
-        wanted = [new for new in refused if new.key is None or new.key not in known]
-        for new in wanted:
-            if new.id is not None:
-                raise _other_content(new.id)
-        if not wanted:
-            return added
-    raise PoolUnavailable(f"ids after {prefix} are taken by another program all the time", "Push again.")
+
+    def __init__(self, store: Store, filling: Filling, prefix: str, highest: int) -> None:
+        self._store = store
+        self._filling = filling
+        self._prefix = prefix
+        self._highest = highest
+        # In an empty pool no key needs looking up; what others push meanwhile is refused by the store itself.
+        self._lookup = any(store.counts().values())
+        self._threads = ThreadPoolExecutor(filling.at_once) if filling.at_once > 1 else None
+
+    def __enter__(self) -> _Adding:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._threads is not None:
+            self._threads.shutdown()
+
+    def all(self, batches: Iterable[list[_New]]) -> Iterator[tuple[int, list[Token]]]:
+        """For each batch its size and the tokens added, which are those that were not there."""
+        under_way: deque[tuple[int, Callable[[], list[Token]]]] = deque()
+        for batch in batches:
+            under_way.append((len(batch), self._begin(batch)))
+            if len(under_way) == self._filling.at_once:
+                size, end = under_way.popleft()
+                yield size, end()
+        for size, end in under_way:
+            yield size, end()
+
+    def _begin(self, batch: Sequence[_New]) -> Callable[[], list[Token]]:
+        """Begin to add those of the batch that are not there; what ends it."""
+        keys = [new.key for new in batch if new.key is not None] if self._lookup else []
+        known = self._filling.known_push_keys(keys) if keys else set()
+        wanted = [new for new in batch if new.key is None or new.key not in known]
+        tokens = _numbered(self._store, wanted, self._prefix, self._highest)
+        if not tokens:
+            return list
+        if self._threads is None:
+            answers = self._filling.insert(tokens)
+            return lambda: self._end(wanted, answers)
+        future = self._threads.submit(self._filling.insert, tokens)
+        return lambda: self._end(wanted, future.result())
+
+    def _end(self, wanted: Sequence[_New], answers: Sequence[Token | None]) -> list[Token]:
+        """See to those that were refused; the tokens added."""
+        added = [answer for answer in answers if answer is not None]
+        for _ in range(NUMBERING_TRIES):
+            refused = [new for new, answer in zip(wanted, answers) if answer is None]
+            if not refused:
+                return added
+            # Either somebody pushed the same just now, or the id is taken.
+            known = self._store.known_push_keys([new.key for new in refused if new.key is not None])
+            wanted = [new for new in refused if new.key is None or new.key not in known]
+            for new in wanted:
+                if new.id is not None:
+                    raise _other_content(new.id)
+            answers = self._filling.insert(_numbered(self._store, wanted, self._prefix, self._highest))
+            added += [answer for answer in answers if answer is not None]
+        raise PoolUnavailable(
+            f"ids after {self._prefix} are taken by another program all the time", "Push again."
+        )
 
 
 def _numbered(store: Store, news: Sequence[_New], prefix: str, highest: int) -> list[Token]:

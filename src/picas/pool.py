@@ -101,6 +101,17 @@ class Pool:
     ) -> None:
         self.close()
 
+    def through(self, view: str) -> Pool:
+        """The same pool, of which only tokens are claimed that a view of the CouchDB database lists.
+
+        Args:
+            view: design document and view, such as ``SingleCore/todo``; whoever wrote it, whatever its keys are.
+
+        Raises:
+            InvalidInput: there is no such view, or the pool is not in CouchDB: use ``where`` there.
+        """
+        return Pool(self.store.through(view))
+
     def close(self) -> None:
         """Give back connections; the pool opens new ones when it is used again."""
         self.store.close()
@@ -114,6 +125,7 @@ class Pool:
         prefix: str = intake.DEFAULT_PREFIX,
         again: bool = False,
         on_progress: Callable[[int], object] | None = None,
+        on_wait: Callable[[str], object] | None = None,
     ) -> PushResult:
         """Add a token for each item that is not in the pool yet.
 
@@ -125,13 +137,16 @@ class Pool:
             prefix: what the ids of numbered tokens start with.
             again: add all items, also those that were pushed before.
             on_progress: called now and then with the number of items dealt with so far.
+            on_wait: called once, with what is known of it, if another large push to the pool is waited for.
 
         Raises:
             InvalidInput: an item cannot become a token.
             TokenExists: an id that an item asks for belongs to a token with other content.
             TokenTooLarge: a token's document is over what the store keeps.
         """
-        return intake.push(self.store, items, prefix=prefix, again=again, on_progress=on_progress)
+        return intake.push(
+            self.store, items, prefix=prefix, again=again, on_progress=on_progress, on_wait=on_wait
+        )
 
     # --- Looking ---
 
@@ -248,7 +263,9 @@ class Pool:
         where: Selection | None = None,
         order: str = "priority",
     ) -> list[Token]:
-        """Up to ``limit`` todo tokens, now this claimer's; fewer, or none, when there are no more.
+        """Up to ``limit`` todo tokens, now this claimer's; none when nothing fits.
+
+        Fewer than ``limit`` may be only what was near at hand.
 
         Args:
             claimer: who claims; this process if not given.

@@ -176,7 +176,11 @@ def command(
         try:
             # Named ids may be taken; an iterable that can be read twice makes the pool look at all of them first.
             result = pool.push(
-                items if items.named else iter(items), prefix=id_prefix, again=again, on_progress=progress
+                items if items.named else iter(items),
+                prefix=id_prefix,
+                again=again,
+                on_progress=progress,
+                on_wait=lambda who: output.note(f"waiting for another push to this pool, by {who}"),
             )
         except (PicasError, KeyboardInterrupt):
             line.clear()

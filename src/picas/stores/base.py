@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Callable, Protocol
 if TYPE_CHECKING:
     import threading
     from collections.abc import Collection, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from picas.payload import Payload
     from picas.selection import Selection
@@ -64,7 +65,6 @@ class Progress:
     wall: float | None
 
 
-class Store(Protocol):
 class Watch(Protocol):
     """How one pilot that has found nothing to claim waits for work; for one thread at a time.
 
@@ -104,6 +104,7 @@ class Filling(Protocol):
         """As of the store."""
 
 
+class Store(Protocol):
     """A place that keeps tokens. All times are Unix seconds by the store's own clock (`now`).
 
     Every method may raise `PoolUnavailable` (try again later) and `PoolRefused` (do not).
@@ -111,6 +112,9 @@ class Filling(Protocol):
 
     url: str
     """How to open the same store again, without secrets."""
+
+    at_once: int
+    """As of a `Filling`: 1."""
 
     def now(self) -> float:
         """The time by the store's clock."""
@@ -129,6 +133,13 @@ class Filling(Protocol):
 
     def known_push_keys(self, keys: Collection[str]) -> set[str]:
         """Those of the push keys that tokens in the store carry."""
+
+    def filling(self, on_wait: Callable[[str], object] | None = None) -> AbstractContextManager[Filling]:
+        """Add many tokens: where that is faster, one process at a time has the right to.
+
+        Args:
+            on_wait: called once, if another process is to be waited for, with what is known of it.
+        """
 
     def reserve_numbers(self, prefix: str, count: int) -> int:
         """The first of ``count`` numbers that continue after the highest ``<prefix><number>`` there is.
@@ -166,11 +177,15 @@ class Filling(Protocol):
             InvalidInput: there is no such view, or the store has none at all.
         """
 
+    def watch(self) -> Watch:
+        """A way for one pilot to wait for free tokens."""
+
     def replace(self, changes: Sequence[Change]) -> list[Token | None]:
         """Write new versions; None for each token that changed or went away since it was read.
 
         Raises:
             TokenTooLarge: a document is over the limit; then none of them is written.
+            TokenRefused: the store does not take some of them; the others are written, see its ``answers``.
         """
 
     def delete(self, tokens: Sequence[Token]) -> list[bool]:
@@ -181,15 +196,11 @@ class Filling(Protocol):
         """
 
     def scan(
-    def watch(self) -> Watch:
-        """A way for one pilot to wait for free tokens."""
-
         self, states: Collection[State] | None = None, where: Selection | None = None
     ) -> Iterator[Token]:
         """All tokens in these states (None: any, or in no state) that fit, oldest first.
 
         Memory is constant. A token that is added, changed or removed while the scan runs may or may not
-            TokenRefused: the store does not take some of them; the others are written, see its ``answers``.
         be seen; any other is seen once.
         """
 

@@ -116,7 +116,7 @@ class ClassicIndex(ViewClaims):
     def progress(self, now: float, seconds: float) -> Progress:
         return progress_of_changes(self._server, self._database, now, seconds)
 
-    def push_keys(self, keys: Collection[str]) -> set[str]:
+    def push_keys(self, keys: Collection[str], lagging: bool = False) -> set[str]:  # noqa: FBT001, FBT002
         if self._push_keys is None:
             self._push_keys = PushKeys(self._server, self._database)
         return self._push_keys.known(keys)

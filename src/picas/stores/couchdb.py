@@ -1,9 +1,6 @@
 """The pool in an Apache CouchDB database, shared by machines everywhere.
 
-Claims walk the index (see `picas.stores.walk`) and lock a batch in one ``_bulk_docs``. A claim holds only if
-the server confirms it with a quorum: on a cluster a write that is merely ``accepted`` may be one of two
-winners, so it is walked away from. Every claim has a random id, since two equal documents get the same
-revision and would both win.
+What reads views is in `picas.stores.index`, claiming in `picas.stores.claims`, writing in `picas.stores.bulk`.
 """
 
 from __future__ import annotations
@@ -36,19 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from picas.selection import Selection
-    from picas.stores.base import Change, Progress
-    from picas.stores.bulk import Written
+    from picas.stores.base import Filling, Progress
     from picas.stores.http import Server
-    from picas.stores.index import Index
-
-REMEMBERED = 20_000
-"""Versions of tokens whose attachments' names are remembered, so that a write need not ask for them."""
-
-ROUNDS = 20
-"""How often a claim tries to win against others before it reports that it could not."""
-
-BACK_OFF_SECONDS = (0.01, 1.0)
-"""Shortest and longest pause between two of these tries."""
+    from picas.stores.index import Index, Read
 
 
 class CouchStore:
@@ -57,49 +44,85 @@ class CouchStore:
     Args:
         server: the server.
         database: the database's name.
+        view: claims take only tokens that this view lists, such as ``SingleCore/todo``.
 
     Raises:
         PoolRefused: there is no such database, or we may not use it.
         PoolUnavailable: the server does not answer.
+        InvalidInput: there is no such view.
     """
 
-    def __init__(self, server: Server, database: str) -> None:
+    at_once = 1
+
+    def __init__(self, server: Server, database: str, view: str | None = None) -> None:
         self._server = server
         self._database = quote(database, safe="")
         self.url = f"{server.url}/{self._database}"
-        self._claiming = threading.Lock()
-        self._walks: dict[str, Walk] = {}
-        self._in_doubt: list[Token] = []  # claims whose answer was lost
-        self._attached = _Attached()
-        self._index: Index = OwnIndex(server, self._database)
-        self._numbers = Numbers(server, self._database)
-        if server.request("GET", self._database, expect=(404,)).status == 404:
+        found = server.request("GET", self._database, expect=(404,))
+        if found.status == 404:
             raise PoolRefused(
                 f"there is no database {database} on {server.url}",
                 "Check the name; whoever runs the server can make it.",
             )
+        if not isinstance(found.value, dict) or "db_name" not in found.value:
+            raise PoolRefused(
+                f"what answers at {self.url} is no CouchDB",
+                "Check the address of the pool, its port and path.",
+            )
+        self._attached = Attached(digests="auto_compaction" in found.value)  # what PouchDB's server tells
+        self._known_index: Index | None = None
+        self._view_name = view or ""
+        self._view = open_view(server, self._database, view) if view else None
+        self._numbers = Numbers(server, self._database)
+        strangers = Strangers(server, self._database, self._last_stranger)
+        self._claims = Claims(server, self._database, self._reader, self._attached, self._to_mend, strangers)
+
+    def through(self, view: str) -> CouchStore:
+        return CouchStore(self._server, unquote(self._database), view)
+
+    @property
+    def designs(self) -> Designs:
+        """The database's design documents."""
+        return Designs(self._server, self._database)
+
+    @property
+    def _index(self) -> Index:
+        if self._known_index is None:
+            self._known_index = open_index(self._server, self._database)
+        return self._known_index
+
+    def _reader(self, where: Selection | None) -> Read:
+        return (self._view or self._index).reader(where)
+
+    def _last_stranger(self) -> float | None:
+        return self._index.last_stranger()
+
+    def _to_mend(self, limit: int) -> list[str]:
+        return self._index.to_mend(limit)
 
     def close(self) -> None:
-        """Close the connections that are not in use."""
+        """Give back claims that nobody was told of, and close the connections that are not in use."""
+        with suppress(PicasError):
+            held = self._claims.leave()
+            self.replace([Change(release(token, self.now())) for token in held])
         self._server.close()
 
     def now(self) -> float:
         """The time by the server's clock."""
         return self._server.now()
 
-    def _token(self, doc: Mapping[str, Any]) -> Token:
-        token = token_from_document(doc)
-        self._attached.remember(token.id, token.rev, token.attachments)
-        return token
-
     # --- Adding ---
 
     def insert(
         self, tokens: Sequence[Token], files: Mapping[str, Sequence[Payload]] | None = None
     ) -> list[Token | None]:
-        files = files or {}
-        writes = [bulk.Write(bulk.document(token), (), _by_name(files.get(token.id, ()))) for token in tokens]
-        there = self._taken_push_keys(tokens)
+        return self._add(tokens, files or {}, self._taken_push_keys(tokens))
+
+    def _add(
+        self, tokens: Sequence[Token], files: Mapping[str, Sequence[Payload]], there: set[Any]
+    ) -> list[Token | None]:
+        """Add tokens whose push keys are not among these."""
+        writes = [bulk.Write(bulk.document(token), {}, _by_name(files.get(token.id, ()))) for token in tokens]
         wanted = []
         for i, token in enumerate(tokens):
             key = token.picas.get("push")
@@ -111,9 +134,10 @@ class CouchStore:
         added: list[Token | None] = [None] * len(tokens)
         for i, written in zip(wanted, answers):
             if written.revision is not None:
-                names = [payload.name for payload in writes[i].payloads]
+                names = dict.fromkeys(payload.name for payload in writes[i].payloads)
                 self._attached.remember(tokens[i].id, written.revision, names)
                 added[i] = Token(tokens[i].id, tokens[i].body, written.revision)
+        bulk.raise_refusals(answers, added)
         return added
 
     def _taken_push_keys(self, tokens: Sequence[Token]) -> set[Any]:
@@ -122,6 +146,13 @@ class CouchStore:
 
     def known_push_keys(self, keys: Collection[str]) -> set[str]:
         return self._index.push_keys(keys)
+
+    @contextmanager
+    def filling(self, on_wait: Callable[[str], object] | None = None) -> Iterator[Filling]:
+        with Turn(self._server, self._database, on_wait) as turn:
+            yield CouchFilling(
+                turn, self._index.push_keys, lambda tokens: self._add(tokens, {}, set()), self.insert
+            )
 
     def reserve_numbers(self, prefix: str, count: int) -> int:
         return self._numbers.reserve(prefix, count)
@@ -134,13 +165,22 @@ class CouchStore:
         answer = self._server.request(
             "POST", f"{self._database}/_all_docs", {"keys": list(ids)}, query={"include_docs": True}
         )
-        return [self._token(row["doc"]) if row.get("doc") else None for row in answer.value["rows"]]
+        return [self._attached.token(row["doc"]) if row.get("doc") else None for row in answer.value["rows"]]
+
+    def newest(self, token: Token) -> Token | None:
+        found = leaves.read(self._server, self._database, [token.id])[0]
+        if not found:
+            return None
+        theirs = leaves.with_claim(found, token.claim_id) or leaves.with_attempt(found, token.claim_id)
+        current = theirs or found[0]
+        self._attached.remember(current.id, current.rev, current.attachments)
+        return current
 
     def scan(
         self, states: Collection[State] | None = None, where: Selection | None = None
     ) -> Iterator[Token]:
         for doc in self._index.documents(STATES if states is None else states):
-            token = self._token(doc)
+            token = self._attached.token(doc)
             if where is None or where.matches(token.id, token.body):
                 yield token
 
@@ -163,7 +203,7 @@ class CouchStore:
         return max(0, int(documents) - ours - sum(self.counts().values()))
 
     def read_attachment(self, token_id: str, name: str) -> Iterator[bytes]:
-        path = f"{self._database}/{quote(token_id, safe='')}/{quote(name, safe='')}"
+        path = f"{self._database}/{segment(token_id)}/{segment(name)}"
         pieces = self._server.download(path, CHUNK_BYTES)
         if pieces is None:
             raise TokenNotFound(f"{self.url}: token {token_id} has no attachment {name}")
@@ -174,61 +214,15 @@ class CouchStore:
     def claim(
         self, take: Callable[[Token], Token], limit: int, where: Selection | None, order: str
     ) -> list[Token]:
-        with self._claiming:
-            recovered = self._resolve_doubt()
-            if recovered:
-                return recovered
-            walk = self._walks.setdefault(where.text if where else "", Walk(self._index.rows, where))
-            pause = BACK_OFF_SECONDS[0]
-            for _ in range(ROUNDS):
-                if order == "priority":
-                    candidates = walk.candidates(limit)
-                else:
-                    candidates = self._by_age(limit, where, newest=order == "newest")
-                if not candidates:
-                    return []
-                won = self._lock(take, candidates)
-                walk.met_others(len(candidates), len(won))
-                if won:
-                    return won
-                time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads pilots
-                pause = min(pause * 2, BACK_OFF_SECONDS[1])
-        raise PoolUnavailable(f"{self.url}: others were faster {ROUNDS} times in a row")
+        return self._claims.claim(take, limit, where, order)
 
-    def _lock(self, take: Callable[[Token], Token], docs: Sequence[Mapping[str, Any]]) -> list[Token]:
-        """Write the claims; those that hold."""
-        tokens = [take(self._token(doc)) for doc in docs]
-        writes = [bulk.Write(bulk.document(token), tuple(token.attachments)) for token in tokens]
-        try:
-            answers = bulk.write(self._server, self._database, writes)
-        except PoolUnavailable:
-            self._in_doubt = tokens
-            return self._resolve_doubt()
-        return [
-            self._as_written(token, written)
-            for token, written in zip(tokens, answers)
-            if written.revision is not None and written.quorum
-        ]
-
-    def _resolve_doubt(self) -> list[Token]:
-        """The claims of a write without an answer that turn out to hold.
-
-        Raises:
-            PoolUnavailable: the server still does not answer; they stay in doubt.
-        """
-        if not self._in_doubt:
-            return []
-        current = self.fetch([token.id for token in self._in_doubt])
-        claims = {token.id: token.claim_id for token in self._in_doubt}
-        self._in_doubt = []
-        return [token for token in current if token is not None and token.claim_id == claims[token.id]]
-
-    def _by_age(self, limit: int, where: Selection | None, *, newest: bool) -> list[dict[str, Any]]:
-        """The oldest or newest free documents, whatever their priority."""
-        fitting = (
-            doc for doc in self._index.free(newest=newest) if where is None or where.matches(doc["_id"], doc)
+    def watch(self) -> CouchWatch:
+        return CouchWatch(
+            self._server, self._database, self._free_count, self._claims.expect_crowd, self._view_name
         )
-        return list(islice(fitting, limit))
+
+    def _free_count(self, update: str) -> int:
+        return (self._view or self._index).free_count(update)
 
     # --- Changing ---
 
@@ -240,76 +234,69 @@ class CouchStore:
                 self._write_of(change, there, Path(folder, str(i)))
                 for i, (change, there) in enumerate(zip(changes, names))
             ]
-            answers = bulk.write(self._server, self._database, writes)
-        return [
-            self._as_written(change.token, written, [*write.stubs, *(p.name for p in write.payloads)])
-            if written.revision is not None and (written.quorum or _is_over(change.token))
+            writes = [write for write in possible if write is not None]
+            sent = iter(bulk.write(self._server, self._database, writes))
+        answers = [bulk.Written(None) if write is None else next(sent) for write in possible]
+        # Without a quorum too: whoever writes here has the token or speaks for its user, and is not to wait until
+        # nodes are back. Of claims alone it matters, and those are not made here.
+        replaced = [
+            self._as_written(change.token, written, write)
+            if write is not None and written.revision is not None
             else None
-            for change, write, written in zip(changes, writes, answers)
+            for change, write, written in zip(changes, possible, answers)
         ]
+        bulk.raise_refusals(answers, replaced)
+        return replaced
 
-    def _write_of(self, change: Change, there: Collection[str], folder: Path) -> bulk.Write:
+    def _write_of(self, change: Change, there: bulk.Stubs, folder: Path) -> bulk.Write | None:
+        """The write; None if the version that it replaces is not there any more."""
         payloads = {payload.name: payload for payload in change.attach}
-        stubs = dict.fromkeys(there)
+        stubs = dict(there)
         for old, new in change.rename.items():
             if old in stubs:
                 del stubs[old]
-                payloads.setdefault(new, self._copy(change.token.id, old, new, folder))
-        kept = [name for name in stubs if name not in payloads]
+                folder.mkdir(exist_ok=True)
+                path = folder / str(len(payloads))
+                copy = copied(self._server, self._database, change.token, old, new, path)
+                if copy is None:
+                    return None
+                payloads.setdefault(new, copy)
+        kept = {name: info for name, info in stubs.items() if name not in payloads}
         return bulk.Write(bulk.document(change.token), kept, tuple(payloads.values()))
 
-    def _copy(self, token_id: str, old: str, new: str, folder: Path) -> Payload:
-        """An attachment as it is, to be attached under another name: the server itself cannot rename one."""
-        folder.mkdir(exist_ok=True)
-        path = folder / str(len(list(folder.iterdir())))
-        with open(path, "xb") as file:
-            file.writelines(self.read_attachment(token_id, old))
-        token = self.fetch([token_id])[0]
-        info = token.attachments.get(old) if token else None
-        return file_payload(new, info.content_type if info else "text/plain", path)
-
-    def _as_written(self, token: Token, written: Written, names: Collection[str] | None = None) -> Token:
-        self._attached.remember(token.id, written.revision, token.attachments if names is None else names)
-        return Token(token.id, token.body, written.revision, token.attachments if names is None else {})
+    def _as_written(self, token: Token, written: bulk.Written, write: bulk.Write) -> Token:
+        files = dict.fromkeys(payload.name for payload in write.payloads)
+        self._attached.remember(token.id, written.revision, {**write.stubs, **files})
+        return Token(token.id, token.body, written.revision)
 
     def delete(self, tokens: Sequence[Token]) -> list[bool]:
         writes = [bulk.Write({"_id": token.id, "_rev": token.rev, "_deleted": True}) for token in tokens]
         answers = bulk.write(self._server, self._database, writes)
-        return [written.revision is not None for written in answers]
+        deleted = [written.revision is not None for written in answers]
+        self._delete_conflicting([token for token, gone in zip(tokens, deleted) if gone])
+        bulk.raise_refusals(answers, deleted)
+        return deleted
+
+    def _delete_conflicting(self, gone: Sequence[Token]) -> None:
+        """Of deleted tokens delete also the versions that were in conflict with them and come to light now."""
+        if not gone:
+            return
+        keys = {"keys": [token.id for token in gone]}
+        rows = self._server.request("POST", f"{self._database}/_all_docs", keys).value["rows"]
+        # What somebody has made anew since is younger than what was deleted.
+        hidden = [
+            {"_id": token.id, "_rev": row["value"]["rev"], "_deleted": True}
+            for token, row in zip(gone, rows)
+            if not row.get("value", {"deleted": True}).get("deleted")
+            and leaves.generation(row["value"]["rev"]) <= leaves.generation(token.rev)
+        ]
+        if hidden:
+            bulk.write(self._server, self._database, [bulk.Write(each) for each in hidden])
+            self._delete_conflicting(
+                [token for token in gone if token.id in {each["_id"] for each in hidden}]
+            )
 
 
 def _by_name(payloads: Iterable[Payload]) -> tuple[Payload, ...]:
     """What is to be attached; of two of one name the last counts."""
     return tuple({payload.name: payload for payload in payloads}.values())
-
-
-class _Attached:
-    """The names of the attachments of versions that this process has seen.
-
-    A document that is written without naming its attachments loses them, so they must be known.
-    """
-
-    def __init__(self) -> None:
-        self._names: OrderedDict[tuple[str, str], tuple[str, ...]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def remember(self, token_id: str, revision: str | None, names: Collection[str]) -> None:
-        if revision is None:
-            return
-        with self._lock:
-            self._names[token_id, revision] = tuple(names)
-            while len(self._names) > REMEMBERED:
-                self._names.popitem(last=False)
-
-    def known(
-        self, tokens: Sequence[Token], fetch: Callable[[Sequence[str]], list[Token | None]]
-    ) -> list[tuple[str, ...]]:
-        """The names for each token; of versions that are not known they are asked for."""
-        unknown = [token.id for token in tokens if (token.id, token.rev or "") not in self._names]
-        fetch(unknown)  # remembers what it finds; a version that is not the current one will not be written
-        return [self._names.get((token.id, token.rev or ""), ()) for token in tokens]
-
-
-def _is_over(token: Token) -> bool:
-    """Whether a token is finished: its result is worth keeping also where too few nodes have confirmed it."""
-    return token.state in (State.DONE, State.ERROR)

@@ -72,8 +72,8 @@ class Index(Claimable, Protocol):
     def progress(self, now: float, seconds: float) -> Progress:
         """What was finished in the ``seconds`` before ``now``."""
 
-    def push_keys(self, keys: Collection[str]) -> set[str]:
-        """Those of the push keys that tokens carry."""
+    def push_keys(self, keys: Collection[str], lagging: bool = False) -> set[str]:  # noqa: FBT001, FBT002
+        """Those of the push keys that tokens carry; ``lagging``: as far as was known at the last time."""
 
 
 _DIGITS = re.compile(r"[0-9]{1,15}\Z")

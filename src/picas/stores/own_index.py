@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from heapq import merge
 from typing import TYPE_CHECKING, Any
 
+from picas.errors import PoolUnavailable
 from picas.stores.base import Progress
 from picas.stores.changes import PushKeys
 from picas.stores.design import MAIN, PUSH
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from picas.stores.index import Document, Read, Row
 
     Place = tuple[Any, ...]
+
+BUILDING_SECONDS = 30.0
+"""Where no answer has come for so long it is looked whether an index is being built."""
 
 MANY_PRIORITIES = 100
 """So many different priorities are listed one by one; with more, order by age is only kept within each."""
@@ -44,11 +49,17 @@ class OwnIndex:
     def _view(self, name: str, view: str, query: Mapping[str, Any], body: Any = None) -> list[Row]:
         path = f"{self._database}/_design/{name}/_view/{view}"
         method = "GET" if body is None else "POST"
-        answer = self._server.request(method, path, body, query=query, expect=(404,))
-        if answer.status == 404:  # somebody has removed the design document
-            if not self._designs.ensure(name):
-                raise self._designs.not_allowed()
-            answer = self._server.request(method, path, body, query=query)
+        begun = time.monotonic()
+        try:
+            answer = self._server.request(method, path, body, query=query, expect=(404,))
+            if answer.status == 404:  # somebody has removed the design document
+                if not self._designs.ensure(name):
+                    raise self._designs.not_allowed()
+                answer = self._server.request(method, path, body, query=query)
+        except PoolUnavailable as error:
+            if time.monotonic() - begun > BUILDING_SECONDS and (building := self._designs.building(name)):
+                raise building from error
+            raise
         rows: list[Row] = answer.value["rows"]
         return rows
 
@@ -142,14 +153,15 @@ class OwnIndex:
         span = max(now - first[0]["key"] + (wall or 0), 0.001) if first else seconds
         return Progress(now, min(seconds, span), int(finished), wall)
 
-    def push_keys(self, keys: Collection[str]) -> set[str]:
+    def push_keys(self, keys: Collection[str], lagging: bool = False) -> set[str]:  # noqa: FBT001, FBT002
         if not self._push_view and self._push_keys is None:
             self._push_view = self._designs.ensure(PUSH)
             if not self._push_view:
                 self._push_keys = PushKeys(self._server, self._database)
         if self._push_keys is not None:
             return self._push_keys.known(keys)
-        found = self._view(PUSH, "keys", {"reduce": False}, {"keys": list(keys)})
+        query = {"reduce": False, **({"update": "false"} if lagging else {})}
+        found = self._view(PUSH, "keys", query, {"keys": list(keys)})
         return {row["key"] for row in found}
 
 

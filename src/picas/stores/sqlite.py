@@ -14,7 +14,7 @@ import re
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
@@ -29,10 +29,12 @@ from picas.tokens import AttachmentInfo, State, Token, ended_at, number_after, p
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from picas.payload import Payload
     from picas.selection import Selection
+    from picas.stores.base import Filling
 
 MAX_DOCUMENT_BYTES = 8_000_000
 """The largest document kept: CouchDB's own default, so that a pool can move between the two stores."""
@@ -84,6 +86,8 @@ class SqliteStore:
     Raises:
         PoolRefused, PoolUnavailable: see `picas.stores.sqlite_file.open_file`.
     """
+
+    at_once = 1
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -214,6 +218,9 @@ class SqliteStore:
                     for row in db.execute(f"SELECT push_key FROM token WHERE push_key IN ({marks})", part)
                 )
         return known
+
+    def filling(self, on_wait: Callable[[str], object] | None = None) -> AbstractContextManager[Filling]:
+        return nullcontext(self)
 
     def reserve_numbers(self, prefix: str, count: int) -> int:
         with self._write() as db:
@@ -376,13 +383,6 @@ class SqliteStore:
             )
         return claimed
 
-    # --- Changing ---
-
-    def replace(self, changes: Sequence[Change]) -> list[Token | None]:
-        rows = [_columns(change.token) for change in changes]
-        brought = [self._bring(change.token.id, change.attach, change.rename.values()) for change in changes]
-        written: list[Token | None] = []
-        with self._write() as db:
     def through(self, view: str) -> SqliteStore:
         raise InvalidInput(
             f"{self.url} is a file and has no views such as {view}",
@@ -392,6 +392,13 @@ class SqliteStore:
     def watch(self) -> TimedWatch:
         return TimedWatch()
 
+    # --- Changing ---
+
+    def replace(self, changes: Sequence[Change]) -> list[Token | None]:
+        rows = [_columns(change.token) for change in changes]
+        brought = [self._bring(change.token.id, change.attach, change.rename.values()) for change in changes]
+        written: list[Token | None] = []
+        with self._write() as db:
             for change, row, attached in zip(changes, rows, brought):
                 token = change.token
                 seq, rev = _parse_rev(token)
