@@ -95,6 +95,20 @@ def wheel(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def cluster(session: nox.Session) -> None:
+    """The tests on a cluster of three nodes with 2,000 tokens each, which takes a quarter of an hour."""
+    _install(session, "test")
+    session.run(
+        "pytest",
+        "tests/couchdb/test_cluster.py",
+        "-o",
+        "faulthandler_timeout=1800",
+        *session.posargs,
+        env={"PICAS_CLUSTER_TOKENS": "2000"},
+    )
+
+
+@nox.session(default=False)
 def benchmarks(session: nox.Session) -> None:
     """The tables of benchmarks/, compared with other programs; what follows ``--`` chooses among them."""
     _install(session, "test")

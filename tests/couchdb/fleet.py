@@ -30,6 +30,9 @@ ROOT = Path(__file__).parents[2]
 
 READY = b"ready\n"
 
+LOOK_SECONDS = 0.2
+"""How often is looked whether it is time."""
+
 END_SECONDS = 30.0
 """How long a pilot may take to leave."""
 
@@ -94,7 +97,7 @@ class Fleet:
         while not until():
             assert all(process.poll() is None for process in self._processes), self.logs()
             assert time.monotonic() < deadline, f"not in {seconds} seconds\n{self.logs()}"
-            time.sleep(0.05)
+            time.sleep(LOOK_SECONDS)
 
     def logs(self) -> str:
         """What the pilots had to say."""

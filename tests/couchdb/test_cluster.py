@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from picas.pool import Pool
     from picas.tokens import Token
 
-TOKENS = int(os.environ.get("CLUSTER_TOKENS", "120"))
+TOKENS = int(os.environ.get("PICAS_CLUSTER_TOKENS", "90"))
 """`nox -s cluster` takes more of them."""
 
-SECONDS = 120 + TOKENS / 10
+FOUGHT_OVER = TOKENS // 2
+
+SECONDS = 90 + TOKENS / 2
+"""How long a fleet may take."""
 
 
 def push(url: str, count: int = TOKENS) -> Pool:
@@ -83,7 +86,7 @@ def test_a_node_that_is_killed_and_comes_back_costs_nothing(
     cluster: CouchCluster, cluster_database: list[str], journal: Path
 ) -> None:
     pool = push(cluster_database[0])
-    with Fleet(pilots_on(cluster_database), journal, 0.05, order="oldest") as fleet:
+    with Fleet(pilots_on(cluster_database), journal, 0.02, order="oldest") as fleet:
         fleet.wait(ran_some(journal, 0.2), SECONDS)
         cluster.kill(1)
         fleet.wait(ran_some(journal, 0.6), SECONDS)
@@ -96,7 +99,7 @@ def test_a_node_cut_off_from_the_others_gives_out_nothing_and_keeps_results(
     cluster: CouchCluster, cluster_database: list[str], journal: Path
 ) -> None:
     pool = push(cluster_database[0])
-    with Fleet(pilots_on(cluster_database), journal, 0.05, order="oldest") as fleet:
+    with Fleet(pilots_on(cluster_database), journal, 0.02, order="oldest") as fleet:
         fleet.wait(ran_some(journal, 0.2), SECONDS)
         cluster.isolate(2)
         fleet.wait(ran_some(journal, 0.6), SECONDS)
@@ -126,14 +129,14 @@ def claim_all_at_once(pools: list[Pool], limit: int) -> list[Token]:
 def test_claims_on_all_nodes_at_once_have_one_winner_each(
     cluster: CouchCluster, cluster_database: list[str]
 ) -> None:
-    pool = push(cluster_database[0], 150)
+    pool = push(cluster_database[0], FOUGHT_OVER)
     got = claim_all_at_once([open_pool(url) for url in pilots_on(cluster_database)], 10)
     assert max(Counter(token.id for token in got).values()) == 1
     cluster.wait_replicated()
     for token in got:
         assert pool.finish(token, Outcome(0, 1.0, 2.0)) is Verdict.DONE
     # Tokens that nobody got for sure are free again by the time that nobody finds any more.
-    assert {token.id for token in got} == {f"token_{n}" for n in range(150)}
+    assert {token.id for token in got} == {f"token_{n}" for n in range(FOUGHT_OVER)}
 
 
 def test_without_a_quorum_a_few_claims_wait_and_hold_when_the_nodes_are_back(
