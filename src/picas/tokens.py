@@ -336,7 +336,10 @@ def _js_string(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return ",".join("" if item is None else _js_string(item) for item in value)
+        try:
+            return ",".join("" if item is None else _js_string(item) for item in value)
+        except RecursionError:
+            return "nested too deep to be a number"
     if isinstance(value, float):
         # Without an exponent from 1e-6 on, where Python begins to write one below 1e-4.
         return f"{value:.22f}" if 1e-6 <= abs(value) < 1e-4 else repr(value)
