@@ -298,6 +298,8 @@ class Pilot:
     def _until_next_tick(self) -> float | None:
         if self._in_process and self._supply:
             return 0.0
+        if not (self._running or self._supply.pending or self.wait):
+            return 0.0  # nothing will ring: the last token has just run, and maybe it is all over
         times = [tick for runner in self._running.values() if (tick := runner.next_tick) is not None]
         times += [] if self._sweep_at is None else [self._sweep_at]
         if self._reason or self._limit_reached():

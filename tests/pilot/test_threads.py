@@ -45,3 +45,32 @@ def test_a_pilot_leaves_no_thread_behind(bench):
     for _ in range(3):
         bench.run()
     assert threading.active_count() == before
+
+
+class SilentWatch:
+    """Never has news: whoever relies on it waits for ever."""
+
+    how = "not at all"
+
+    def begin(self):
+        pass
+
+    def wait(self, ended):
+        ended.wait(1)
+        return False
+
+    def close(self):
+        pass
+
+
+def test_a_pilot_that_does_not_wait_for_work_ends_also_if_nothing_tells_it_of_any(bench, monkeypatch):
+    monkeypatch.setattr(bench.pool.store, "watch", SilentWatch)
+    bench.push(*"abcdefgh")
+    pilot = bench.pilot(lambda token: time.sleep(0.1))
+    found = []
+    thread = threading.Thread(target=lambda: found.append(pilot.run()))
+    thread.start()
+    thread.join(30)
+    pilot.stop()
+    thread.join(30)
+    assert (found[0].done, found[0].reason) == (8, "empty")

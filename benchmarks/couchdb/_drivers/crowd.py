@@ -67,9 +67,13 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         """Until the process ends."""
+        before = [0] * len(self._all)
         while True:
             time.sleep(self._pause)
-            most = max(held.now for held in self._all)
+            now = [held.now for held in self._all]
+            # What is there in one look only has just been claimed, and is about to begin.
+            most = max(map(min, before, now))
+            before = now
             self.most = max(self.most, most)
             # One that has looked and found the pool empty is idle for lack of work, and not on its way to some.
             if any(held.found_nothing and not held.working for held in self._all):
