@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from picas.stores.attached import Attached
     from picas.stores.http import Server
     from picas.stores.index import Read
+    from picas.stores.strangers import Strangers
 
 ROUNDS = 20
 """How often a claim tries to win against others before it reports that it could not."""
@@ -42,6 +43,7 @@ class Claims:
         reader: what a walk reads that looks for tokens that fit; see `picas.stores.index.Claimable`.
         attached: gets to know the attachments of what is read and written.
         to_mend: see `picas.stores.doubt.Doubts`.
+        strangers: tells whether claims have to outlast pilots of 1.x.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Claims:
         reader: Callable[[Selection | None], Read],
         attached: Attached,
         to_mend: Callable[[int], list[str]],
+        strangers: Strangers,
     ) -> None:
         self._server = server
         self._database = database
@@ -59,36 +62,65 @@ class Claims:
         self._lock = threading.Lock()
         self._walks: dict[tuple[str, str], Walk] = {}
         self._doubts = Doubts(server, database, to_mend)
+        self._strangers = strangers
         self._refused = RefusedClaims()
+        self._crowded = False
+
+    def expect_crowd(self) -> None:
+        """Many others will claim at the same time as the next claim."""
+        self._crowded = True
 
     def claim(
         self, take: Callable[[Token], Token], limit: int, where: Selection | None, order: str
     ) -> list[Token]:
         """See `picas.stores.base.Store.claim`."""
         with self._lock:
-            walk = self._walk(where, order)
-            pause = Backoff(*BACK_OFF_SECONDS)
-            tries = 0
-            while tries < ROUNDS:
-                held = self._doubts.take(limit)
-                if held:
-                    return held
-                candidates = walk.candidates(limit)
-                if not candidates:
-                    if self._doubts.look_again():
-                        tries += 1
-                        continue
-                    self._refused.tell()
-                    return []
-                won, refused = self._write(take, candidates)
-                walk.met_others(len(candidates) - refused, len(won))
-                if won:
-                    self._won(walk, won)
-                    return won
-                if refused < len(candidates):  # somebody was faster
+            must_last = self._strangers.about()
+            while True:
+                won = self._claim(take, limit, where, order)
+                lasting = self._outlast(won) if must_last else won
+                if lasting or not won:
+                    return lasting
+
+    def _claim(
+        self, take: Callable[[Token], Token], limit: int, where: Selection | None, order: str
+    ) -> list[Token]:
+        walk = self._walk(where, order)
+        if self._crowded:
+            self._crowded = False
+            walk.scatter()
+        pause = Backoff(*BACK_OFF_SECONDS)
+        tries = 0
+        while tries < ROUNDS:
+            held = self._doubts.take(limit)
+            if held:
+                return held
+            candidates = walk.candidates(limit)
+            if not candidates:
+                if self._doubts.look_again():
                     tries += 1
-                    time.sleep(pause.seconds())
+                    continue
+                self._refused.tell()
+                return []
+            won, refused = self._write(take, candidates)
+            walk.met_others(len(candidates) - refused, len(won))
+            if won:
+                self._won(walk, won)
+                return won
+            if refused < len(candidates):  # somebody was faster
+                tries += 1
+                time.sleep(pause.seconds())
         raise PoolUnavailable(f"{self._server.url}: others were faster {ROUNDS} times in a row")
+
+    def _outlast(self, won: list[Token]) -> list[Token]:
+        try:
+            lasting = self._strangers.outlast(won)
+        except PoolError:
+            self._doubts.unanswered(won)
+            raise
+        kept = {token.id for token in lasting}
+        self._doubts.refused([token for token in won if token.id not in kept])
+        return lasting
 
     def _walk(self, where: Selection | None, order: str) -> Walk:
         key = order, where.text if where else ""
@@ -143,6 +175,8 @@ class Claims:
                 unconfirmed.append(token)
         self._doubts.unconfirmed(unconfirmed)
         self._doubts.refused(late)
+        if late:
+            self._strangers.suspect()
         if unconfirmed and not won:
             self._doubts.wait()  # it may be that no claim is confirmed now: no more are made before that is known
         return won
