@@ -9,7 +9,6 @@ long, a claim needs no look at the index at all.
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections import deque
@@ -36,6 +35,10 @@ FRONT_SECONDS = 1.0
 
 PAGE = 50
 """Rows read at a time at least; what is not claimed at once is kept."""
+
+BATCHES = (10, 1000)
+"""Where others are met fewer are claimed at a time, half as many each time but never less than the first number;
+among nobody slowly more again, up to the second."""
 
 FIRST_PAGE = 10
 """Rows read at first, while it is not known how large documents are."""
@@ -96,9 +99,11 @@ class Walk:
         self._row_bytes = 0
         self._apart = False  # others are at the front
         self._spread = 1  # how many batches from the front a walk by age may jump
+        self._most = BATCHES[1]  # tokens to claim at a time
 
     def candidates(self, limit: int) -> list[Document]:
         """Up to ``limit`` documents that were free when they were read; none if there are none at all."""
+        limit = min(limit, self._most)
         self._look_at_front()
         if self._kept:
             return self._from_kept(limit)
@@ -128,10 +133,13 @@ class Walk:
         if tried and (tried - won) / tried > CONTENTION:
             self._kept.clear()
             self._apart = True
+            self._most = max(BATCHES[0], min(self._most, tried) // 2)
             self._spread = min(self._spread * 2, MOST_SKIPPED)
             self._place = self._near_front(tried) if self._by_age else self._anywhere()
         elif won:
             self._spread = 1
+            self._most = min(BATCHES[1], self._most + 1 + self._most // 8)
+
     def scatter(self) -> None:
         """Many others are about to claim as well: go to a random place before they are met."""
         top = self._top()
@@ -140,7 +148,6 @@ class Walk:
             self._apart = True
             self._front_seen = time.monotonic()
             self._place = self._skipped(top["key"][1], min(top["value"], MOST_SKIPPED))
-
 
     def forget(self, ids: Collection[str]) -> None:
         """These have been claimed, by another walk of the same pilot."""
@@ -161,6 +168,9 @@ class Walk:
         """How many rows to read."""
         if not self._row_bytes:
             return FIRST_PAGE
+        if self._apart and limit >= BATCHES[0]:
+            # Claims come often, and among others: what was kept would be taken by the time it is wanted.
+            return max(1, min(limit, PAGE_BYTES // self._row_bytes))
         return max(1, min(max(limit, PAGE), PAGE_BYTES // self._row_bytes))
 
     def _rows(self, count: int, *, fresh: bool) -> Rows:
