@@ -567,8 +567,8 @@ def _change_all(write: Callable[[Sequence[Token]], list[bool]], chosen: Iterable
         change(batch)
     count = sum(bool(answer) for answer in answers)
     if refused:
-        message = f"{refused[0].message}; {count:,} others were {done}"
-        raise TokenRefused(message, refused[0].advice, answers)
+        rest = f"; {count:,} others were {done}" if count else f"; none was {done}"
+        raise TokenRefused(refused[0].message + rest, refused[0].advice, answers)
     return count
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -13,18 +14,21 @@ from tests.cli.conftest import Shell
 from tests.couchdb.certificates import has_openssl, make_certificate
 from tests.couchdb.faults import Answer, Drop, Garbage, Hang, LoseAnswer, Reset, Truncate, error_page
 from tests.couchdb.proxy import FaultProxy
+from tests.couchdb.servers import GivenServer
 
 from picas.cli import pools
 from picas.errors import PicasError, PoolRefused, PoolUnavailable, TokenTooLarge
 from picas.pool import open_pool
 from picas.stores import connect, http
+from picas.tokens import State
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.couchdb.conftest import Proxied
     from tests.couchdb.faults import Fault
-    from tests.couchdb.servers import DatabaseServer
+    from tests.couchdb.servers import CouchServer, DatabaseServer
 
 LOGIN_PAGE = Answer(302, "<html>moved</html>", {"Location": "https://login.example.org/start?session=s3cr3t"})
 UPGRADE = Answer(301, "<html>moved</html>", {"Location": "https://127.0.0.1/"})
@@ -363,3 +367,23 @@ def test_a_pilot_that_begins_waits_for_its_server(shell: Shell, proxied: Proxied
         out, _ = pilot.communicate(timeout=20)
     assert b"2 done" in out
     assert pilot.returncode == 0
+
+
+@pytest.mark.couchdb
+def test_a_push_goes_on_after_a_restart_of_the_server(real_couchdb: CouchServer, database: str) -> None:
+    if isinstance(real_couchdb, GivenServer):
+        pytest.skip("this server is not ours to stop")
+
+    def lines() -> Iterator[str]:
+        for n in range(20_000):
+            if n == 8_000:
+                real_couchdb.kill()
+                starting.start()
+            yield f"echo {n}"
+
+    starting = threading.Thread(target=real_couchdb.start)
+    with open_pool(database, patience=120.0) as pool:
+        pushed = pool.push(lines())
+        starting.join()
+        assert (pushed.pushed, pushed.skipped) == (20_000, 0)
+        assert pool.counts()[State.TODO] == 20_000

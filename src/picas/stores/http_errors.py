@@ -203,6 +203,8 @@ def no_json(
             "A proxy or a login page answers in place of CouchDB: check the address, its port and path, and "
             "this machine's proxy settings."
         )
+        if spoke:
+            advice = f"A proxy answers in place of CouchDB, which may be down or restarting. {_SERVER_LOG}"
     else:
         message = f"{url} answered {status} to {what} with what is no JSON: {_shown(data)}"
         advice = "Is it a CouchDB? Check the address, its port and path."
@@ -246,10 +248,7 @@ def refusal(
             cause = "Check the token; it may have run out."
         return PoolRefused(message, f"You are {_who(login)}. {cause}")
     if status == 403:
-        return PoolRefused(
-            message,
-            f"You are {_who(login)}. You lack the right, or are locked out for five minutes after wrong tries.",
-        )
+        return PoolRefused(message, f"You are {_who(login)}. {_of_rights(reason)}")
     if status == 404 or error == "illegal_database_name":
         return PoolRefused(message, "Check the name of the database in the URL.")
     if status == 400 or (status == 500 and reason == "badarith"):
@@ -261,6 +260,15 @@ def refusal(
     if status in MAY_PASS:
         return PoolUnavailable(message, _what_to_do(status, error), after=retry_after(headers))
     return PoolError(message, _SERVER_LOG)
+
+
+def _of_rights(reason: str) -> str:
+    """What to do about a 403, by what CouchDB says: its words have been the same for years."""
+    if "not allowed to access" in reason:
+        return "Ask whoever runs the database to make you a member of it."
+    if "locked" in reason:
+        return "Wait five minutes, after correcting the password: another wrong one locks you out again."
+    return "You lack the right, or are locked out for five minutes after wrong tries."
 
 
 def _too_large(url: str, error: str, reason: str) -> TokenTooLarge:

@@ -79,10 +79,6 @@ class Numbers:
                 self._given.update(given, **raised)
                 return
 
-    def is_there(self) -> bool:
-        """Whether there is the document that this is about."""
-        return "_rev" in self._document()
-
     def _is_given(self, token_id: str) -> bool:
         prefix = token_id.rstrip("0123456789")
         return number_after(prefix, token_id) <= self._given.get(prefix, -1)
@@ -100,7 +96,10 @@ class Numbers:
         document = {**found, "given": given, "nonce": random.getrandbits(64)}
         written = bulk.write(self._server, self._database, [bulk.Write(document)])[0]
         if written.refused is not None:
-            raise PoolRefused(written.refused.message, written.refused.advice)
+            why = written.refused.message.partition(": ")[2]  # what is meant is no token
+            raise PoolRefused(
+                f"nothing can be pushed to {self._server.url}/{self._database}: {why}", written.refused.advice
+            )
         return written
 
     def _highest(self, prefix: str) -> int:
