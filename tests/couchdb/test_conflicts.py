@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import secrets
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -111,6 +115,7 @@ def test_conflicts_and_claims_given_up_are_counted_by_the_view_and_by_looking_th
     base.fork(free, claimed(free))
     assert base.count() == 1
     assert list(conflicts.scan(base.server, base.name)) == ["token_0"]
+    assert list(conflicts.find(base.server, base.name)) == ["token_0"]
     second = base.pool.get("token_1")
     base.pool.store.replace([Change(leaves.void(claimed(second)))])
     assert base.count() == 2
@@ -124,8 +129,43 @@ def test_where_the_view_is_missing_all_is_looked_through(base: Database) -> None
     revision = ask(base.url, "GET", "/_design/picas")[1]["_rev"]
     ask(base.url, "DELETE", f"/_design/picas?rev={revision}")
     assert base.count() == 1
-    base.mend()
+    conflicts.mend_all(base.server, base.name, base.pool.store.now(), RUN_OUT)
     assert base.count() == 0
+
+
+def test_more_than_a_page_of_them_is_found(base: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    base.pool.push([f"work {n}" for n in range(1, 8)])
+    for free in list(base.pool.tokens()):
+        base.pool.store.replace([Change(claimed(free))])
+        base.fork(free, claimed(free))
+    monkeypatch.setattr(conflicts, "PAGE", 3)
+    ids = sorted(f"token_{n}" for n in range(8))
+    assert sorted(conflicts.find(base.server, base.name)) == ids
+    assert sorted(conflicts.scan(base.server, base.name)) == ids
+
+
+def test_picas_check_counts_them_and_mends_what_it_can(base: Database) -> None:
+    base.pool.push(["second"])
+    free, second = base.pool.get("token_0"), base.pool.get("token_1")
+    base.pool.store.replace([Change(leaves.void(claimed(second)))])
+    base.pool.finish(base.pool.store.replace([Change(claimed(free))])[0], success())
+    old = claimed(free, time.time() - 2 * conflicts.LOCK_SECONDS)
+    base.fork(free, old)
+
+    def check(*options: str) -> dict[str, Any]:
+        command = [sys.executable, "-m", "picas", "check", "--json", *options]
+        environ = {**os.environ, "PICAS_POOL": base.url}
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
+        (found,) = [each for each in json.loads(done.stdout)["checks"] if each["name"] == "conflicts"]
+        return dict(found)
+
+    first = check()
+    assert (first["level"], first["conflicts"]) == ("warning", 2)
+    assert "--mend" in first["advice"]
+    mended = check("--mend")
+    assert (mended["level"], mended["conflicts"]) == ("ok", 0)
+    assert (mended["mended"], mended["freed"]) == (["token_0"], ["token_1"])
+    assert [token.state for token in base.pool.tokens()] == [State.DONE, State.TODO]
 
 
 # --- Finishing with another version beside one's own ---

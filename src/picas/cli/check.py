@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+import click
+
 from picas.cli import options, output, pools, text
 from picas.cli.group import verb
 from picas.stores.finding import FAILURE, OK, WARNING, Finding
@@ -75,24 +77,28 @@ class CheckView(output.View):
 
 
 @verb("check")
+@click.option(
+    "--mend", is_flag=True, help="Put tokens right that have conflicting versions, as far as that is safe."
+)
 @options.pass_call
-def command(call: options.Call) -> output.View:
+def command(call: options.Call, *, mend: bool) -> output.View:
     """Look whether the pool can be reached and used: server, login, rights, copies, views, clock.
 
     Exit code 0 if pilots can work, 1 if not.
     """
     settings = call.settings
     pools.warn(call, call.pool, settings)
-    return CheckView(settings.pool, _findings(settings))
+    return CheckView(settings.pool, _findings(settings, mend=mend))
 
 
-def _findings(settings: Settings) -> Iterator[Finding]:
+def _findings(settings: Settings, *, mend: bool) -> Iterator[Finding]:
     scheme, _, rest = settings.pool.partition("://")
     if scheme in ("http", "https"):
         from picas.stores import connect  # noqa: PLC0415 - only what is used is loaded
         from picas.stores.couch_checkup import CouchCheckup  # noqa: PLC0415
 
-        return CouchCheckup(*connect(settings.pool, settings.access), settings.access).findings()
+        server, database = connect(settings.pool, settings.access)
+        return CouchCheckup(server, database, settings.access, mend=mend).findings()
     if scheme == "sqlite" and rest.startswith("/") and rest != "/":
         from picas.stores.sqlite_checkup import sqlite_findings  # noqa: PLC0415
 

@@ -186,13 +186,37 @@ def count(server: Server, database: str) -> int:
     Raises:
         PoolUnavailable, PoolRefused: as requests do.
     """
-    view = f"{database}/_design/{MAIN}/_view/tokens"
-    query = {"startkey": [MEND], "endkey": [MEND, {}], "reduce": True}
-    answer = server.request("GET", view, query=query, expect=(404,))
+    answer = server.request("GET", _view(database), query=_ROWS, expect=(404,))
     if answer.status == 404:
         return sum(1 for _ in scan(server, database))
     rows = answer.value["rows"]
     return int(rows[0]["value"]) if rows else 0
+
+
+def find(server: Server, database: str) -> Iterator[str]:
+    """The ids of the tokens that `count` counts; those that are mended meanwhile may be among them.
+
+    Raises:
+        PoolUnavailable, PoolRefused: as requests do.
+    """
+    query: dict[str, Any] = {**_ROWS, "reduce": False, "limit": PAGE}
+    while True:
+        answer = server.request("GET", _view(database), query=query, expect=(404,))
+        if answer.status == 404:
+            yield from scan(server, database)
+            return
+        rows = answer.value["rows"]
+        yield from (row["id"] for row in rows)
+        if len(rows) < PAGE:
+            return
+        query.update(startkey=rows[-1]["key"], startkey_docid=rows[-1]["id"], skip=1)
+
+
+_ROWS: dict[str, Any] = {"startkey": [MEND], "endkey": [MEND, {}]}
+
+
+def _view(database: str) -> str:
+    return f"{database}/_design/{MAIN}/_view/tokens"
 
 
 # --- Mending -----------------------------------------------------------------------------------------
@@ -230,6 +254,12 @@ def mend(
         _delete(server, database, [leaf for repair in plain for leaf in repair.losers])
         merged += [repair.losers[0].id for repair in plain]
     return Mended(freed, merged)
+
+
+def mend_all(server: Server, database: str, now: float, lock_seconds: float = LOCK_SECONDS) -> Mended:
+    """Put right whatever can be put right now, in the whole database; see `mend`."""
+    done = mend(server, database, list(find(server, database)), now, lock_seconds)
+    return Mended(list(dict.fromkeys(done.freed)), list(dict.fromkeys(done.merged)))
 
 
 def _merge(server: Server, database: str, repair: Repair) -> bool:

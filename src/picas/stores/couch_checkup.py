@@ -1,6 +1,7 @@
 """Looking closely at a pool on CouchDB: the way to it, the login, rights, copies, views, conflicts, time.
 
-Nothing is changed, but for a document that is written and removed again to see whether that is allowed.
+Nothing is changed, but for a document that is written and removed again to see whether that is allowed, and for
+what is to be mended.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ class CouchCheckup:
         access: how the server is reached.
     """
 
-    def __init__(self, server: Server, database: str, access: Access) -> None:
+    def __init__(self, server: Server, database: str, access: Access, *, mend: bool = False) -> None:
         self._server = server
+        self._mend = mend
         self._name = database
         self._path = quote(database, safe="")
         self._access = access
@@ -274,17 +276,27 @@ class CouchCheckup:
         return document is not None and design.is_readable(name, document)
 
     def _conflicts(self) -> Finding:
+        done = ""
+        data: dict[str, Any] = {}
+        if self._mend:
+            mended = conflicts.mend_all(self._server, self._path, self._server.now())
+            data = {"mended": mended.merged, "freed": mended.freed}
+            done = (
+                f"; {len(mended.merged):,} mended, {len(mended.freed):,} made free again"
+                if any(data.values())
+                else ""
+            )
         count = conflicts.count(self._server, self._path)
-        data = {"conflicts": count}
+        data["conflicts"] = count
         if not count:
-            return Finding("conflicts", OK, "none", data=data)
-        return Finding(
-            "conflicts",
-            WARNING,
-            f"{count:,} tokens have several versions",
-            "Pilots mend them once the claims in them have run out. Those that stay differ in what users wrote.",
-            data,
+            return Finding("conflicts", OK, f"none{done}", data=data)
+        left = (
+            "Those that stay are held by claims that may be running, or differ in what users wrote."
+            if self._mend
+            else "Pilots that find nothing to do mend them, and so does: picas check --mend"
         )
+        kind = "have several versions or a claim that was given up"
+        return Finding("conflicts", WARNING, f"{count:,} tokens {kind}{done}", left, data)
 
     # --- Time ---
 
