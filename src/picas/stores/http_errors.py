@@ -267,7 +267,7 @@ def _of_rights(reason: str) -> str:
     if "not allowed to access" in reason:
         return "Ask whoever runs the database to make you a member of it."
     if "locked" in reason:
-        return "Wait five minutes, after correcting the password: another wrong one locks you out again."
+        return "You are locked out for five minutes. Correct the password before you try again."
     return "You lack the right, or are locked out for five minutes after wrong tries."
 
 
