@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from picas.selection import Selection
-    from picas.stores.base import Store
+    from picas.stores.base import Filling, Store
     from picas.tokens import AttachmentInfo
 
 BATCH = 200
@@ -115,6 +115,7 @@ def copy(
     locked: str = "refuse",
     verify: bool = False,
     on_progress: Callable[[Copied], object] = lambda _: None,
+    on_wait: Callable[[str], object] | None = None,
 ) -> Copied:
     """Copy tokens; see `picas.pool.Pool.copy_to`."""
     if source.url == target.url:
@@ -127,8 +128,8 @@ def copy(
         for token in source.scan([State.LOCKED], where):
             raise _is_locked(source, token)
     result = Copied(other_documents=source.other_documents())
-    with ThreadPoolExecutor(READERS, "picas-copy") as readers:
-        copier = _Copier(source, target, result, readers, verify=verify, on_progress=on_progress)
+    with ThreadPoolExecutor(READERS, "picas-copy") as readers, target.filling(on_wait) as filling:
+        copier = _Copier(source, target, filling, result, readers, verify=verify, on_progress=on_progress)
         for batch in _batches(_chosen(source, states, where)):
             copier.copy([_prepared(source, token, locked) for token in batch])
             on_progress(result)
@@ -185,6 +186,7 @@ class _Copier:
         self,
         source: Store,
         target: Store,
+        filling: Filling,
         result: Copied,
         readers: ThreadPoolExecutor,
         *,
@@ -193,11 +195,12 @@ class _Copier:
     ) -> None:
         self._source = source
         self._target = target
+        self._filling = filling
         self._result = result
         self._readers = readers
         self._verify = verify
         self._on_progress = on_progress
-        # In an empty pool nothing needs looking up; what others push meanwhile the store itself refuses.
+        # In an empty pool nothing needs looking up; an id that comes meanwhile the store itself refuses.
         self._empty = not any(target.counts().values())
 
     def copy(self, batch: Sequence[Token]) -> None:
@@ -212,18 +215,26 @@ class _Copier:
                 self._add([token])
 
     def _add(self, new: Sequence[Token]) -> None:
-        new, files = self._with_files(new)
+        new, files = self._with_files(self._unpushed(new))
         if not new:
             return
         fresh = [replace(token, rev=None) for token in new]
         try:
-            added = self._target.insert(fresh, files)
+            added = self._filling.insert(fresh, files)
         except (_Changed, TokenNotFound):
             self._result.leave(new[0], Left.CHANGED)
         except (InvalidInput, TokenTooLarge, TokenRefused) as error:
             self._refused(new, error)
         else:
             self._read_back(new, added)
+
+    def _unpushed(self, new: Sequence[Token]) -> list[Token]:
+        """Those that are not there under another id, pushed from the same line."""
+        keys = [key for token in new if isinstance(key := token.picas.get("push"), str)]
+        known = self._filling.known_push_keys(keys) if keys else set()
+        pushed = [token for token in new if token.picas.get("push") in known]
+        self._read_back(pushed, [None] * len(pushed))
+        return [token for token in new if token.picas.get("push") not in known]
 
     def _refused(self, new: Sequence[Token], error: PicasError) -> None:
         if len(new) == 1:
@@ -304,6 +315,8 @@ class _Copier:
 
     def _read_back(self, new: Sequence[Token], added: Sequence[Token | None]) -> None:
         """Look at what was written, and at what was in its place."""
+        if not new:
+            return
         now = self._target.fetch([token.id for token in new])
         good: list[Token] = []
         for token, mine, found in zip(new, added, now):

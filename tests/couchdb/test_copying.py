@@ -195,7 +195,7 @@ def test_a_copy_that_is_cut_goes_on_where_it_was(new: New, proxied: Proxied) -> 
     source.push([f"work {n}" for n in range(3 * BATCH)])
     target = open_pool(proxied.url)
     # and again should it be tried again
-    cut = proxied.proxy.fault(Drop(), "POST", "/_bulk_docs", skip=1, count=None)
+    cut = proxied.proxy.fault(Drop(), where=lambda request: b"work 2" in request.body, skip=1, count=None)
     with pytest.raises(PoolError):
         source.copy_to(target)
     assert cut.hits

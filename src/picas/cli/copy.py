@@ -149,6 +149,7 @@ def command(
                 locked=locked,
                 verify=verify,
                 on_progress=progress,
+                on_wait=lambda who: output.note(f"waiting for a push to {target.url}, by {who}"),
             )
         except (PicasError, KeyboardInterrupt):
             line.clear()

@@ -100,7 +100,9 @@ class Filling(Protocol):
     def known_push_keys(self, keys: Collection[str]) -> set[str]:
         """As of the store; what was added here may be left out."""
 
-    def insert(self, tokens: Sequence[Token]) -> list[Token | None]:
+    def insert(
+        self, tokens: Sequence[Token], files: Mapping[str, Sequence[Payload]] | None = None
+    ) -> list[Token | None]:
         """As of the store."""
 
 

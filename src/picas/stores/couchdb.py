@@ -151,7 +151,10 @@ class CouchStore:
     def filling(self, on_wait: Callable[[str], object] | None = None) -> Iterator[Filling]:
         with Turn(self._server, self._database, on_wait) as turn:
             yield CouchFilling(
-                turn, self._index.push_keys, lambda tokens: self._add(tokens, {}, set()), self.insert
+                turn,
+                self._index.push_keys,
+                lambda tokens, files: self._add(tokens, files, set()),
+                self.insert,
             )
 
     def reserve_numbers(self, prefix: str, count: int) -> int:
@@ -196,11 +199,19 @@ class CouchStore:
         return self._index.progress(self.now(), seconds)
 
     def other_documents(self) -> int:
-        documents = self._server.request("GET", self._database).value["doc_count"]
-        designs = {"startkey": json.dumps("_design/"), "endkey": json.dumps("_design0")}
-        answer = self._server.request("GET", f"{self._database}/_all_docs", query=designs)
-        ours = len(answer.value["rows"]) + self._numbers.is_there()
-        return max(0, int(documents) - ours - sum(self.counts().values()))
+        documents = int(self._server.request("GET", self._database).value["doc_count"])
+        designs = self._ids_from("_design/", "_design0")
+        ours = [row for row in self._ids_from("picas_", "picas`") if row["doc"].get("type") == "picas"]
+        return max(0, documents - len(designs) - len(ours) - sum(self.counts().values()))
+
+    def _ids_from(self, first: str, end: str) -> list[Any]:
+        """Rows of the documents with ids from ``first`` on and before ``end``."""
+        query = {"startkey": first, "endkey": end, "inclusive_end": False, "include_docs": True}
+        path = f"{self._database}/_all_docs"
+        rows: list[Any] = self._server.request(
+            "GET", path, query={name: json.dumps(value) for name, value in query.items()}
+        ).value["rows"]
+        return rows
 
     def read_attachment(self, token_id: str, name: str) -> Iterator[bytes]:
         path = f"{self._database}/{segment(token_id)}/{segment(name)}"

@@ -20,11 +20,15 @@ from picas.errors import PicasError, PoolUnavailable
 from picas.stores import bulk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from types import TracebackType
 
+    from picas.payload import Payload
     from picas.stores.http import Server
     from picas.tokens import Token
+
+    Files = Mapping[str, Sequence[Payload]]
+    Insert = Callable[[Sequence[Token], Files], list[Token | None]]
 
 TURN = "picas_turn"
 """The document."""
@@ -155,8 +159,8 @@ class CouchFilling:
         self,
         turn: Turn,
         known: Callable[[Collection[str], bool], set[str]],
-        add: Callable[[Sequence[Token]], list[Token | None]],
-        insert: Callable[[Sequence[Token]], list[Token | None]],
+        add: Insert,
+        insert: Insert,
     ) -> None:
         self._turn = turn
         self._known = known
@@ -170,6 +174,6 @@ class CouchFilling:
         self._looked = True
         return found
 
-    def insert(self, tokens: Sequence[Token]) -> list[Token | None]:
+    def insert(self, tokens: Sequence[Token], files: Files | None = None) -> list[Token | None]:
         """See `picas.stores.base.Store.insert`."""
-        return self._add(tokens) if self._turn.keep() else self._insert(tokens)
+        return (self._add if self._turn.keep() else self._insert)(tokens, files or {})

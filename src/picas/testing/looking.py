@@ -168,8 +168,9 @@ class LookingRules(StoreFixtures):
     def test_what_the_store_needs_for_itself_is_no_document_of_others(self, store: Store) -> None:
         assert store.other_documents() == 0
         store.reserve_numbers("token_", 5)
-        store.known_push_keys(["a key"])
-        add_many(store, 3)
+        with store.filling() as filling:
+            filling.known_push_keys(["a key"])
+            add_many(store, 3)
         assert store.counts()[State.TODO] == 3
         assert store.other_documents() == 0
 
