@@ -36,13 +36,13 @@ GRACE_SECONDS = 2.0
 QUIET_SECONDS = 0.3
 """A feed that waits for so long is worth asking; one that always answers sooner tells only that others write."""
 
-GAP_SECONDS = (0.02, 0.5)
+GAP_SECONDS = (0.02, 1.0)
 """Shortest and longest time between two looks of one who listens."""
 
 BUSY_LOOKS = 4
 """So many looks follow each other without the feed while others write all the time."""
 
-POLL_SECONDS = (1.1, 1.5)
+POLL_SECONDS = (1.35, 1.65)
 """Shortest and longest time between two visits to the board of one who does not listen."""
 
 POLL_YIELD = 100
@@ -203,7 +203,7 @@ class CouchWatch:
     @property
     def how(self) -> str:
         if not self._seated:
-            return f"looking every {POLL_SECONDS[0]:g} to {POLL_SECONDS[1]:g} s"
+            return f"looking every {sum(POLL_SECONDS) / 2:g} s"
         return "listening for changes" if self._feed_state.usable else f"looking every {GAP_SECONDS[1]:g} s"
 
     @property
@@ -262,7 +262,9 @@ class CouchWatch:
         if self._looks_without_feed or not self._feed_state.usable:
             self._looks_without_feed = max(0, self._looks_without_feed - 1)
             ended.wait(GAP_SECONDS[1])
-            return self._look(SOON) if self._looks_without_feed else self._look_from_here()
+            if self._looks_without_feed or not self._feed_state.usable:
+                return self._look(SOON)
+            return self._look_from_here()
         began = time.monotonic()
         try:
             changed = self._feed.wait()
