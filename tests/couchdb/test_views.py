@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+from tests.couchdb import classic
 from tests.couchdb.faults import Drop
 from tests.couchdb.processes import ask
 
@@ -90,6 +93,27 @@ def test_the_classic_views_are_what_people_and_older_programs_read(
     rows = ask(database, "GET", "/_design/Monitor/_view/overview_total?group=true")[1]["rows"]
     assert rows == [{"key": "todo", "value": 3}]
     assert ask(database, "GET", "/_design/Monitor/_view/error")[1]["rows"] == []
+
+
+def test_programs_of_1x_work_on_views_that_we_make(database: str, pool: Pool, designs: Designs) -> None:
+    if classic.python() is None:
+        assert "CI" not in os.environ, "picasclient 1.x is not installed: run scripts/classic.sh"
+        pytest.skip("picasclient 1.x is not installed: run scripts/classic.sh")
+    pool.push([{"input": "a", "cores": 1}, {"input": "b", "cores": 2}])
+    designs.create_classic()
+    designs.create_classic("SingleCore", ONE_CORE)
+    seen = classic.ask(
+        database,
+        """
+task = db.get_single_from_view("todo", design_doc="SingleCore", window_size=10)
+task.lock()
+db.save(task)
+left = [row.id for row in db.view("todo")]
+print(json.dumps([task.id, left, [row.value for row in db.view("locked", design_doc="SingleCore")]]))
+""",
+    )
+    assert json.loads(seen) == ["token_0", ["token_1"], ["token_0"]]
+    assert pool.counts()[State.LOCKED] == 1
 
 
 def test_what_is_current_is_not_written_again(database: str, designs: Designs) -> None:

@@ -9,6 +9,6 @@ function (doc) {
   emit([state(doc), -priority, digits ? +digits[0] : 0], null);
   if (doc._conflicts || doc.picas && doc.picas.run && doc.picas.run.void) emit(["mend"], null);
   var claimed = doc.picas && doc.picas.run && doc.picas.run.claimed;
-  var ours = typeof claimed === "number" && Math.abs(claimed - doc.lock) <= 1;
+  var ours = typeof claimed === "number" && Math.abs(claimed - number(doc.lock)) <= 1;
   if (typeof doc.lock === "number" && doc.lock > 99 && !ours) emit(["other", 0, doc.lock], null);
 }
