@@ -344,6 +344,17 @@ def test_what_is_no_token_is_left_alone(base: Database) -> None:
     assert len(base.leaves("notes")) == 2
 
 
+def test_numbers_go_on_after_those_of_every_version(base: Database) -> None:
+    store = base.pool.store
+    first = store.reserve_numbers("job_", 10)
+    numbers = base.leaves("picas_numbers")[0]
+    base.fork(numbers, Token(numbers.id, {**numbers.body, "given": {"job_": 500, "other_": 7}}), LOW)
+    base.fork(numbers, Token(numbers.id, {**numbers.body, "given": {"job_": 40}}), HIGH)
+    assert (first, store.reserve_numbers("job_", 10)) == (0, 501)
+    assert store.reserve_numbers("other_", 1) == 8
+    assert len(base.leaves("picas_numbers")) == 1
+
+
 # --- Any order of things ---
 
 STEPS = st.lists(

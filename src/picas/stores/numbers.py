@@ -7,14 +7,15 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from picas.errors import PoolRefused, PoolUnavailable
-from picas.stores import bulk
+from picas.stores import bulk, leaves
 from picas.tokens import number_after
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from picas.stores.bulk import Written
     from picas.stores.http import Server
+    from picas.tokens import Token
 
 NUMBERS = "picas_numbers"
 """The document that holds the highest number given out for each prefix of ids."""
@@ -51,14 +52,11 @@ class Numbers:
             given = found["given"]
             last = int(given[prefix]) if prefix in given else self._highest(prefix)
             written = self._write(found, {**given, prefix: last + count})
-            if written.revision is not None and written.quorum:
+            if written.revision is not None and written.quorum and not self._is_in_conflict():
                 self._given[prefix] = last + count
                 return last + 1
             unconfirmed += not written.quorum
-        raise PoolUnavailable(
-            f"{self._server.url} gives out no numbers for new tokens: too few nodes of the cluster confirm it",
-            "Push again when more of them are up.",
-        )
+        raise self._unsure()
 
     def note(self, ids: Sequence[str]) -> None:
         """Let the numbers that are given out go on after those of these ids.
@@ -84,12 +82,38 @@ class Numbers:
         return number_after(prefix, token_id) <= self._given.get(prefix, -1)
 
     def _document(self) -> dict[str, Any]:
-        answer = self._server.request("GET", f"{self._database}/{NUMBERS}", expect=(404,))
-        if answer.status == 404:
+        found = leaves.read(self._server, self._database, [NUMBERS])[0]
+        if not found:
             return {"_id": NUMBERS, "type": "picas", "given": {}}
-        given = answer.value.get("given")
-        given = given if isinstance(given, dict) else {}  # somebody may have edited it
-        return {**answer.value, "given": {k: v for k, v in given.items() if isinstance(v, int)}}
+        # Of versions in conflict, each may have given out numbers.
+        given: dict[str, int] = {}
+        for leaf in found:
+            for prefix, number in _given(leaf.body).items():
+                given[prefix] = max(number, given.get(prefix, -1))
+        if len(found) > 1:
+            self._join(found, given)
+            return self._document()
+        return {**found[0].body, "_id": NUMBERS, "_rev": found[0].rev, "given": given}
+
+    def _join(self, found: Sequence[Token], given: dict[str, int]) -> None:
+        """Make one version of several."""
+        winner, *others = found
+        written = self._write({**winner.body, "_id": NUMBERS, "_rev": winner.rev}, given)
+        if written.revision is not None and written.quorum:
+            gone = [{"_id": NUMBERS, "_rev": leaf.rev, "_deleted": True} for leaf in others]
+            bulk.write(self._server, self._database, [bulk.Write(each) for each in gone])
+        elif not written.quorum:
+            raise self._unsure()
+
+    def _is_in_conflict(self) -> bool:
+        """Whether somebody else may have been given the same numbers, from another version."""
+        return len(leaves.read(self._server, self._database, [NUMBERS])[0]) > 1
+
+    def _unsure(self) -> PoolUnavailable:
+        return PoolUnavailable(
+            f"{self._server.url} gives out no numbers for new tokens: too few nodes of the cluster confirm it",
+            "Push again when more of them are up.",
+        )
 
     def _write(self, found: dict[str, Any], given: dict[str, int]) -> Written:
         # Two equal documents would both win, and two callers get the same numbers.
@@ -117,3 +141,9 @@ class Numbers:
                 return highest
             # That row again: if it is gone by then, skipping it would skip another.
             query.update(startkey=json.dumps(rows[-1]["id"]))
+
+
+def _given(document: Mapping[str, Any]) -> dict[str, int]:
+    given = document.get("given")
+    given = given if isinstance(given, dict) else {}  # somebody may have edited it
+    return {prefix: number for prefix, number in given.items() if isinstance(number, int)}
