@@ -105,7 +105,7 @@ def test_programs_of_1x_work_on_views_that_we_make(database: str, pool: Pool, de
     seen = classic.ask(
         database,
         """
-task = db.get_single_from_view("todo", design_doc="SingleCore", window_size=10)
+task = Task(db.get_single_from_view("todo", design_doc="SingleCore", window_size=10))
 task.lock()
 db.save(task)
 left = [row.id for row in db.view("todo")]
