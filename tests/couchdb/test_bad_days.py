@@ -375,8 +375,8 @@ def test_a_push_goes_on_after_a_restart_of_the_server(real_couchdb: CouchServer,
         pytest.skip("this server is not ours to stop")
 
     def lines() -> Iterator[str]:
-        for n in range(20_000):
-            if n == 8_000:
+        for n in range(6_000):
+            if n == 3_000:
                 real_couchdb.kill()
                 starting.start()
             yield f"echo {n}"
@@ -385,5 +385,5 @@ def test_a_push_goes_on_after_a_restart_of_the_server(real_couchdb: CouchServer,
     with open_pool(database, patience=120.0) as pool:
         pushed = pool.push(lines())
         starting.join()
-        assert (pushed.pushed, pushed.skipped) == (20_000, 0)
-        assert pool.counts()[State.TODO] == 20_000
+        assert (pushed.pushed, pushed.skipped) == (6_000, 0)
+        assert pool.counts()[State.TODO] == 6_000
