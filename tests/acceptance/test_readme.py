@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.md").read_text("utf-8")
@@ -34,12 +41,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(command: list[str], folder: Path) -> str:
+def run(command: list[str], folder: Path, variables: Mapping[str, str] = MappingProxyType({})) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         command,
         cwd=folder,
-        env={**os.environ, "PATH": path, "XDG_STATE_HOME": str(folder / "state")},
+        env={**os.environ, "PATH": path, "XDG_STATE_HOME": str(folder / "state"), **variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -67,6 +74,28 @@ def test_every_command_runs_as_it_stands(folder: Path) -> None:
     assert "No such file or directory" in said
     assert "24 done" in said
     assert (folder / "pictures" / "fractal_token_3.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.couchdb
+def test_the_commands_for_couchdb_run_as_they_stand(real_couchdb, folder: Path) -> None:
+    (block,) = blocks("console")
+    name = f"readme-{secrets.token_hex(6)}"
+    login = urlsplit(real_couchdb.url)
+    mine = {
+        "https://couchdb.example.org/fractals": f"{real_couchdb.origin}/{name}",
+        "--user ana": f"--user {login.username}",
+    }
+    for theirs, ours in mine.items():
+        assert theirs in block
+        block = block.replace(theirs, ours)
+    password = {"PICAS_PASSWORD": str(login.password), "XDG_CONFIG_HOME": str(folder / "config")}
+    try:
+        said = run(["bash", "-euo", "pipefail", "-c", block], folder, password)
+    finally:
+        real_couchdb.ask("DELETE", f"/{name}")
+    assert "all is well" in said
+    assert "pushed 10 tokens" in said
+    assert "10 done" in said
 
 
 def test_what_runs_elsewhere_is_in_the_makefile() -> None:
