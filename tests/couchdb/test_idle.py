@@ -137,14 +137,13 @@ def test_three_waiting_pilots_begin_soon_what_is_pushed(pool: Pool, database: st
         for thread in threads:
             thread.join(10)
     assert time.monotonic() - stopped < 3.0
-    assert not seats(database)
+    wait_for_seats(database, 0)
 
 
 def test_who_does_not_listen_is_told_by_those_who_do(
     pool: Pool, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(board, "SEATS", 1)
-    monkeypatch.setattr(feed, "LOOK_POLLING_SECONDS", (60.0, 60.0))
     pools = [open_pool(database) for _ in range(4)]
     with idle(*pools) as idlers:
         wait_for_seats(database, 1)
@@ -246,6 +245,15 @@ def test_a_feed_that_was_cut_is_tried_again(
         while proxied.proxy.count("GET", "/_changes") < 4:
             assert time.monotonic() < until
             time.sleep(0.05)
+
+
+def test_it_is_tried_to_claim_now_and_then_without_any_news(
+    pool: Pool, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Mending a cluster and claims in doubt hang on it.
+    monkeypatch.setattr(feed, "CLAIM_SECONDS", (1.0, 1.2))
+    with idle(open_pool(database)) as (idler,):
+        assert idler.news.wait(LATER)
 
 
 # --- Seats ---

@@ -66,6 +66,11 @@ class Claims:
         self._refused = RefusedClaims()
         self._crowded = False
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the next claim may find that an earlier one holds."""
+        return bool(self._doubts)
+
     def expect_crowd(self) -> None:
         """Many others will claim at the same time as the next claim."""
         self._crowded = True

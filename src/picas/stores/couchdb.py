@@ -228,9 +228,7 @@ class CouchStore:
         return self._claims.claim(take, limit, where, order)
 
     def watch(self) -> CouchWatch:
-        return CouchWatch(
-            self._server, self._database, self._free_count, self._claims.expect_crowd, self._view_name
-        )
+        return CouchWatch(self._server, self._database, self._free_count, self._claims, self._view_name)
 
     def _free_count(self, update: str) -> int:
         return (self._view or self._index).free_count(update)

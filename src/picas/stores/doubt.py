@@ -67,6 +67,9 @@ class Doubts:
         self._known_copies: int | None = None
         self._mend_at = 0.0
 
+    def __bool__(self) -> bool:
+        return bool(self._doubts or self._held)
+
     # --- What is put in doubt ---
 
     def unanswered(self, claims: Sequence[Token]) -> None:

@@ -4,7 +4,7 @@ Each ``_changes`` feed is woken by every write, whatever its filter, so only tho
 `Board` have one, for half a second at a time; when one of them finds more than it takes itself it rings the
 bell there. The others read the board, whose cost does not depend on what is written or on how many tokens
 there are. Whoever listens looks at most every tenth of a second, less often while the busy ones write all the
-time, and everybody looks now and then by himself. So a feed that is refused, cut, held back or silent, a board
+time, and everybody tries to claim now and then anyhow. So a feed that is refused, cut, held back or silent, a board
 that may not be written, listeners that died: each of them costs speed, and no work is missed.
 
 A look asks for the number of free tokens. There is news when it has grown: tokens that stay free are not for
@@ -25,6 +25,7 @@ from picas.stores.board import Board
 if TYPE_CHECKING:
     import threading
 
+    from picas.stores.claims import Claims
     from picas.stores.http import Server
 
 LISTEN_SECONDS = 0.5
@@ -36,8 +37,11 @@ GRACE_SECONDS = 2.0
 QUIET_SECONDS = 0.3
 """A feed that waits for so long is worth asking; one that always answers sooner tells only that others write."""
 
-GAP_SECONDS = (0.02, 1.0)
+GAP_SECONDS = (0.05, 1.0)
 """Shortest and longest time between two looks of one who listens."""
+
+GAP_SHARE = 0.5
+"""While others write all the time, it is so much of the time for which they have done so."""
 
 BUSY_LOOKS = 4
 """So many looks follow each other without the feed while others write all the time."""
@@ -54,11 +58,14 @@ POLL_YIELD_SECONDS = 2.0
 LOOK_SECONDS = (4.0, 6.0)
 """How often one who listens looks although nothing has changed, in an index that is brought up to date for it."""
 
-LOOK_POLLING_SECONDS = (20.0, 40.0)
-"""The same of one who does not listen."""
+CLAIM_SECONDS = (30.0, 60.0)
+"""How often it is tried to claim although there is no news: a claim also mends what went wrong on a cluster, …"""
 
-CLAIM_SECONDS = (8.0, 12.0)
-"""While there are free tokens that this pilot could not get, it tries again after so long."""
+CLAIM_LEFT_SECONDS = (8.0, 12.0)
+"""… while there are free tokens that this pilot could not get, …"""
+
+CLAIM_DOUBT_SECONDS = (0.5, 1.5)
+"""… and while it is not known whether an earlier claim holds."""
 
 OFF_SECONDS = (30.0, 600.0)
 """How long a feed or a board that failed is left alone."""
@@ -175,7 +182,7 @@ class CouchWatch:
     Args:
         database: the database's name, quoted.
         count: how many tokens are free, by an index that is read as the argument says (``update=``).
-        on_ring: called when the bell has rung: everybody who has heard it is about to claim.
+        claims: what claims in this store; told when everybody else who waits is about to claim as well.
         view: what that index lists; "" for all tokens.
     """
 
@@ -184,20 +191,20 @@ class CouchWatch:
         server: Server,
         database: str,
         count: Callable[[str], int],
-        on_ring: Callable[[], None],
+        claims: Claims,
         view: str = "",
     ) -> None:
         self._board = Board(server, database, view)
         self._feed = Feed(server, database)
         self._count = count
-        self._on_ring = on_ring
+        self._claims = claims
         self._news = News()
         self._board_state = _Helper()
         self._feed_state = _Helper()
         self._pace = Pace()
         self._look_at = 0.0
-        self._claim_at = 0.0
-        self._gap = GAP_SECONDS[0]
+        self._begun = self._patience = 0.0
+        self._busy_since: float | None = None  # others have written all the time
         self._looks_without_feed = 0
 
     @property
@@ -212,20 +219,29 @@ class CouchWatch:
 
     def begin(self) -> None:
         self._news.tried()
-        self._claim_at = time.monotonic() + _random(CLAIM_SECONDS)
+        self._begun = time.monotonic()
+        self._patience = random.random()  # noqa: S311 - spreads pilots
         if self._seated or self._news.grown:
             self._look_at = 0.0
 
     def wait(self, ended: threading.Event) -> bool:
         began = time.monotonic()
-        if self._visit_board() or (self._news.free and began >= self._claim_at):
+        if began >= self._begun + self._longest() or self._visit_board():
             return True
         if self._seated:
             return self._listen(ended)
-        if (began >= self._look_at or not self._board_state.usable) and self._look(SOON):
+        if (not self._look_at or not self._board_state.usable) and self._look(SOON):
             return True
         ended.wait(self._pace.pause(time.monotonic() - began))
         return False
+
+    def _longest(self) -> float:
+        """After how many seconds it is tried to claim although there is no news."""
+        if self._claims.in_doubt:
+            seconds = CLAIM_DOUBT_SECONDS
+        else:
+            seconds = CLAIM_LEFT_SECONDS if self._news.free else CLAIM_SECONDS
+        return seconds[0] + self._patience * (seconds[1] - seconds[0])
 
     def close(self) -> None:
         if self._board_state.usable:
@@ -251,7 +267,7 @@ class CouchWatch:
         if self._seated and not seated:
             self._look_at = 0.0
         if rung and not seated:
-            self._on_ring()
+            self._claims.expect_crowd()
             return True
         return False
 
@@ -273,12 +289,14 @@ class CouchWatch:
             return False
         waited = time.monotonic() - began
         if waited >= QUIET_SECONDS:
-            self._gap = GAP_SECONDS[0]
+            self._busy_since = None
             return changed and self._look_from_here()
-        ended.wait(self._gap - waited)
-        self._gap = min(self._gap * 2, GAP_SECONDS[1])
-        if self._gap == GAP_SECONDS[1]:
+        if self._busy_since is None:
+            self._busy_since = began
+        gap = GAP_SHARE * (began - self._busy_since)
+        if gap >= GAP_SECONDS[1]:
             self._looks_without_feed = BUSY_LOOKS
+        ended.wait(min(max(gap, GAP_SECONDS[0]), GAP_SECONDS[1]) - waited)
         return self._look_from_here()
 
     def _look_from_here(self) -> bool:
@@ -298,7 +316,7 @@ class CouchWatch:
             self._board_state.works()
             self._feed_state.works()
             raise
-        self._look_at = time.monotonic() + _random(LOOK_SECONDS if self._seated else LOOK_POLLING_SECONDS)
+        self._look_at = time.monotonic() + _random(LOOK_SECONDS)
         grown = self._news.grown
         news = self._news.told(free)
         if grown:  # what the pilot did not get of it is for others
