@@ -73,7 +73,7 @@ def views(new_database: Callable[[], str]) -> Callable[[list[dict[str, Any]]], R
 
 @pytest.mark.couchdb  # PouchDB's engine has limits of its own
 @settings(
-    max_examples=10,
+    max_examples=8,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # each try is a database of its own
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from picas.errors import InvalidInput, PoolRefused, PoolUnavailable
 from picas.selection import Selection
@@ -31,6 +31,12 @@ POLL_SECONDS = 0.3
 
 NEARLY = 500
 """So few changes are missing from an index that it is waited for without telling."""
+
+COPIES_SECONDS = 2.0
+"""On a cluster no node has been at work on an index for so long: all copies of it are built."""
+
+STUCK_SECONDS = 60.0
+"""An index that has come no further for so long is not waited for."""
 
 COMMIT_SECONDS = 6.0
 """A server writes down what it has built of an index every 5 s (its ``commit_freq``)."""
@@ -111,7 +117,10 @@ class Designs:
         return found if isinstance(found, int) else None
 
     def pending(self, name: str) -> int | None:
-        """How many changes the index of this design document does not have yet; None if that is not known."""
+        """How many changes the index of this design document does not have yet; None if that is not known.
+
+        On a cluster the answer is of one copy of each part, and the next one may be of others.
+        """
         answer = self._server.request("GET", f"{self._path(name)}/_info", expect=(404,))
         try:
             return int(answer.value["view_index"]["updates_pending"]["minimum"])
@@ -238,18 +247,54 @@ class Designs:
 
     def build(self, name: str, on_progress: OnProgress | None = None) -> None:
         """Wait until the index of this design document is built."""
-        found = self.get(name)
-        views = list((found or {}).get("views") or {})
+        found = self.get(name) or {}
+        views = list(found.get("views") or {})
         if not views:
             return
         path = f"{self._path(name)}/_view/{views[0]}"
         query = {"limit": 0, "reduce": False}
         self._server.request("GET", path, query={**query, "update": "lazy"})
+        begun = time.monotonic()
+        least, since = None, begun
         while (pending := self.pending(name)) is not None and pending > NEARLY:
+            if least is None or pending < least:
+                least, since = pending, time.monotonic()
+            elif time.monotonic() - since > STUCK_SECONDS:
+                break  # the server is in trouble; the next request has it say so
             if on_progress is not None:
                 on_progress(name, pending)
             time.sleep(POLL_SECONDS)
         self._server.request("GET", path, query=query)
+        if self._has_copies():
+            self._wait_for_copies(name, time.monotonic() - begun)
+
+    def _wait_for_copies(self, name: str, one_took: float) -> None:
+        """Wait for the other copies of the index, which the last request has had the servers begin with.
+
+        A reader that does not wait for an index is answered by any of them.
+        """
+        now = time.monotonic()
+        until, at_most = now + max(COPIES_SECONDS, one_took), now + STUCK_SECONDS + 2 * one_took
+        while time.monotonic() < min(until, at_most):  # where much is written some node is always at work
+            time.sleep(POLL_SECONDS)
+            if self._is_being_built(name):
+                until = max(until, time.monotonic() + COPIES_SECONDS)
+
+    def _is_being_built(self, name: str) -> bool:
+        """Whether a node is at work on an index of this design document, as far as we may know."""
+        answer = self._server.request("GET", "_active_tasks", expect=(404, *MAY_NOT))
+        tasks = answer.value if isinstance(answer.value, list) else []
+        return any(
+            task.get("design_document") == f"_design/{name}"
+            and f"/{unquote(self._database)}." in task["database"]
+            for task in tasks
+            if task.get("type") == "indexer"
+        )
+
+    def _has_copies(self) -> bool:
+        """Whether there is more than one copy of each part of the database."""
+        cluster = self._server.request("GET", self._database).value.get("cluster")
+        return isinstance(cluster, dict) and cluster.get("n", 1) > 1
 
     def remove(self, name: str, *, force: bool = False) -> None:
         """Remove a design document with its views.
