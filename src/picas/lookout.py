@@ -21,9 +21,12 @@ PAUSE_SECONDS = (0.2, 30.0)
 FORGET_SECONDS = 60.0
 """After so long without trouble the next trouble is told again, and met with short pauses first."""
 
+QUICK_SECONDS = 0.5
+"""A claim that found nothing and took less is made again as soon as there is news."""
+
 REST_FACTOR = 5
-"""A claim that found nothing is not made again before so many times as long as it took: what others have free
-may take long to look through."""
+"""One that took longer, only after so many times what it took more: there may be much to look through that is not
+for this pilot."""
 
 REST_LONGEST = 30.0
 """But after so many seconds in any case."""
@@ -92,7 +95,9 @@ class Lookout:
             cost: how many seconds the claim took that has found nothing.
         """
         self.news = False
-        self._now = _Watching(time.monotonic() + min(REST_FACTOR * cost, REST_LONGEST))
+        self._now = _Watching(
+            time.monotonic() + min(REST_FACTOR * max(0.0, cost - QUICK_SECONDS), REST_LONGEST)
+        )
         self._orders.put(self._now)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=THREAD_MARK + "lookout", daemon=True)
