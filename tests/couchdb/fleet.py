@@ -10,6 +10,7 @@ to end.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import subprocess
@@ -85,11 +86,18 @@ class Fleet:
     def __exit__(self, *exc: object) -> None:
         for process in self._processes:
             process.send_signal(signal.SIGTERM)
-        codes = []
-        for process in self._processes:
-            process.communicate(timeout=END_SECONDS)
-            codes.append(process.returncode)
+        codes = [self._end(process) for process in self._processes]
         assert set(codes) == {0}, f"{codes}\n{self.logs()}"
+
+    def _end(self, process: subprocess.Popen[bytes]) -> int:
+        try:
+            process.communicate(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGUSR1)  # it tells where it is
+            time.sleep(LOOK_SECONDS)
+            process.kill()
+            process.communicate()
+        return process.returncode
 
     def wait(self, until: Callable[[], bool], seconds: float) -> None:
         """Until something is so; a pilot that ends by itself, or too long a time, is a failure."""
@@ -105,6 +113,7 @@ class Fleet:
 
 
 def _pilot(url: str, journal: str, seconds: str, order: str) -> None:
+    faulthandler.register(signal.SIGUSR1)
     file = os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def work(token: Token) -> None:

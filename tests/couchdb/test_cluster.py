@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.couchdb.fleet import Fleet
+from tests.couchdb.processes import ask
 
 from picas.errors import PoolUnavailable
 from picas.payload import Payload
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from picas.pool import Pool
     from picas.tokens import Token
 
-TOKENS = int(os.environ.get("PICAS_CLUSTER_TOKENS", "90"))
+TOKENS = int(os.environ.get("PICAS_CLUSTER_TOKENS", "60"))
 """`nox -s cluster` takes more of them."""
 
 FOUGHT_OVER = TOKENS // 2
@@ -39,16 +40,16 @@ def push(url: str, count: int = TOKENS) -> Pool:
     return pool
 
 
-def one_of_each(pool: Pool, journal: Path, count: int = TOKENS) -> None:
-    """Every token has run once, is done, and has its log."""
+def one_of_each(cluster: CouchCluster, pool: Pool, journal: Path, count: int = TOKENS) -> None:
+    """Every token has run once, is done, and has its log, when all nodes know all."""
+    cluster.heal()
+    cluster.wait_replicated()
     ran = Counter(journal.read_text().split())
     assert [token_id for token_id, times in ran.items() if times > 1] == []
     assert len(ran) == count
-    found = list(pool.tokens())
-    assert {token.state for token in found} == {State.DONE}
-    assert len(found) == count
-    for token in pool.store.fetch([token.id for token in found]):
+    for token in pool.store.fetch([f"token_{n}" for n in range(count)]):
         assert token is not None
+        assert token.state is State.DONE
         assert f"logs_{token.id}.out" in token.attachments
 
 
@@ -75,11 +76,13 @@ def journal(tmp_path: Path) -> Path:
     return tmp_path / "journal"
 
 
-def test_eight_pilots_on_three_nodes_run_every_token_once(cluster_database: list[str], journal: Path) -> None:
+def test_eight_pilots_on_three_nodes_run_every_token_once(
+    cluster: CouchCluster, cluster_database: list[str], journal: Path
+) -> None:
     pool = push(cluster_database[0])
     with Fleet(pilots_on(cluster_database), journal, order="oldest") as fleet:
         fleet.wait(all_done(pool), SECONDS)
-    one_of_each(pool, journal)
+    one_of_each(cluster, pool, journal)
 
 
 def test_a_node_that_is_killed_and_comes_back_costs_nothing(
@@ -92,7 +95,7 @@ def test_a_node_that_is_killed_and_comes_back_costs_nothing(
         fleet.wait(ran_some(journal, 0.6), SECONDS)
         cluster.start(1)
         fleet.wait(all_done(pool), SECONDS)
-    one_of_each(pool, journal)
+    one_of_each(cluster, pool, journal)
 
 
 def test_a_node_cut_off_from_the_others_gives_out_nothing_and_keeps_results(
@@ -105,7 +108,7 @@ def test_a_node_cut_off_from_the_others_gives_out_nothing_and_keeps_results(
         fleet.wait(ran_some(journal, 0.6), SECONDS)
         cluster.heal()
         fleet.wait(all_done(pool), SECONDS)
-    one_of_each(pool, journal)
+    one_of_each(cluster, pool, journal)
 
 
 def claim_all_at_once(pools: list[Pool], limit: int) -> list[Token]:
@@ -169,6 +172,29 @@ def test_claims_without_a_quorum_are_given_up_at_the_end_and_freed_by_others(
             got += some
         assert len({token.id for token in got}) == len(got) == 6
         assert {token.attempt for token in got} == {1}
+
+
+def test_claims_that_others_were_faster_with_are_given_up_and_leave_no_trace(
+    cluster: CouchCluster, cluster_database: list[str]
+) -> None:
+    alone = push(cluster_database[0], 4)
+    majority = open_pool(cluster_database[1])
+    cluster.isolate(0)
+    with pytest.raises(PoolUnavailable, match="too few nodes"):
+        alone.claim_many(4)
+    theirs = majority.claim_many(3)
+    assert len(theirs) == 3
+    cluster.heal()
+    cluster.wait_replicated()
+    mine = alone.claim_many(4)
+    assert {token.id for token in mine} == {f"token_{n}" for n in range(4)} - {token.id for token in theirs}
+    for token in [*theirs, *mine]:
+        assert alone.finish(token, Outcome(0, 1.0, 2.0)) is Verdict.DONE
+    cluster.wait_replicated()
+    found = ask(cluster_database[2], "POST", "/_bulk_get", {"docs": [{"id": token.id} for token in theirs]})
+    for result in found[1]["results"]:
+        left = [each["ok"] for each in result["docs"] if not each["ok"].get("_deleted")]
+        assert [doc["exit_code"] for doc in left] == [0]
 
 
 def test_a_result_is_saved_without_a_quorum_too(cluster: CouchCluster, cluster_database: list[str]) -> None:

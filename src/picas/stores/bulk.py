@@ -238,6 +238,8 @@ def _post(
     rows = answer.value
     if not isinstance(rows, list) or len(rows) != len(group):
         raise PoolError(f"{server.url} answered a bulk write of {len(group)} documents with something else")
+    if any(row.get("id") != document.id for (_, document), row in zip(group, rows)):
+        raise PoolUnavailable(f"{server.url} answered a bulk write with the answer to another one")
     return {i: _written(row) for (i, _), row in zip(group, rows)}
 
 

@@ -254,7 +254,7 @@ def mend(
                 plain.append(repair)
             elif _merge(server, database, repair):
                 merged.append(repair.winner.id)
-        _delete(server, database, [leaf for repair in plain for leaf in repair.losers])
+        delete(server, database, [leaf for repair in plain for leaf in repair.losers])
         merged += [repair.losers[0].id for repair in plain]
     return Mended(freed, merged)
 
@@ -284,7 +284,7 @@ def _merge(server: Server, database: str, repair: Repair) -> bool:
         written = bulk.write(server, database, [write])[0]
     if written.revision is None or not written.quorum:
         return False
-    _delete(server, database, repair.losers)
+    delete(server, database, repair.losers)
     return True
 
 
@@ -312,7 +312,7 @@ def _free(server: Server, database: str, nobodys: Sequence[Sequence[Token]], now
             given_up.append(leaves.void(mine))
     _write(server, database, given_up)
     done = [token.id for token, answer in zip(free, _write(server, database, free)) if answer.revision]
-    _delete(server, database, [leaf for token_id in done for leaf in rest[token_id]])
+    delete(server, database, [leaf for token_id in done for leaf in rest[token_id]])
     return done
 
 
@@ -329,6 +329,7 @@ def _write(server: Server, database: str, versions: Sequence[Token]) -> list[bul
     )
 
 
-def _delete(server: Server, database: str, losers: Sequence[Token]) -> None:
+def delete(server: Server, database: str, losers: Sequence[Token]) -> None:
+    """Delete these leaves and no others; one that is another by now stays."""
     gone = [bulk.Write({"_id": leaf.id, "_rev": leaf.rev, "_deleted": True}) for leaf in losers]
     bulk.write(server, database, gone)

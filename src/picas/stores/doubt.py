@@ -9,7 +9,7 @@ what they have, all leaves of the document are read:
   the token any more; if then no other leaf is to be seen, nobody else has. Now it holds.
 - There is another one: it is given up for good, by a mark on its own leaf (see `picas.stores.leaves`). It is
   neither made todo, which would offer a token that may be running, nor deleted, for if everybody did that
-  the token would be gone.
+  the token would be gone. Only beside a finished version it is deleted.
 """
 
 from __future__ import annotations
@@ -159,17 +159,22 @@ class Doubts:
             return False
         alone: list[tuple[_Doubt, Token]] = []
         beaten: list[Token] = []
+        late: list[Token] = []
         for doubt, found in zip(due, self._read([doubt.token for doubt in due])):
             mine = leaves.with_claim(found, doubt.token.claim_id)
             if mine is None or mine.state is not State.LOCKED or leaves.is_void(mine):
                 self._look_later(doubt)
             elif not self._is_cluster or _is_alone(mine, found):
                 alone.append((doubt, mine))
+            elif any(leaf.state in (State.DONE, State.ERROR) for leaf in found):
+                late.append(mine)
             else:
                 beaten.append(mine)
         held = self._confirm(alone) if self._is_cluster else [mine for _, mine in alone]
         self._held += held
-        self._forget(held)
+        # Nobody ever deletes a finished leaf for the sake of one like these, so they can go at once.
+        conflicts.delete(self._server, self._database, late)
+        self._forget([*held, *late])
         return self._make_void(beaten)
 
     def _give_up(self) -> None:
