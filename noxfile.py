@@ -58,6 +58,14 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+@nox.session(python="3.13", default=False)
+def couchdb(session: nox.Session) -> None:
+    """Everything about command line and pilots on CouchDB, of which `tests` runs a part there."""
+    _install(session, "test")
+    where = session.posargs or ["tests/cli", "tests/pilot", "tests/unit/test_pool.py"]
+    session.run("pytest", "--pool-kind", "couchdb", *where)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style."""

@@ -25,6 +25,7 @@ def test_lines_become_tokens(picas: Shell) -> None:
     assert [token["input"] for token in _tokens(picas)] == ["echo 1", "echo 2"]
 
 
+@pytest.mark.any_pool
 def test_the_same_again_adds_what_is_new(picas: Shell) -> None:
     picas("push", picas.write("t.txt", "a\nb\n"))
     picas.write("t.txt", "a\nnew\nb\n")
@@ -143,6 +144,7 @@ def test_a_line_of_fifty_megabytes_is_refused_with_its_number(picas: Shell) -> N
     assert picas.is_empty()
 
 
+@pytest.mark.any_pool
 def test_an_id_with_other_content_is_refused_before_anything_is_pushed(picas: Shell) -> None:
     picas("push", picas.write("a.jsonl", '{"_id": "mine", "input": "1"}\n'))
     answer = picas("push", picas.write("b.jsonl", '{"input": "new"}\n{"_id": "mine", "input": "2"}\n'))
@@ -173,6 +175,7 @@ def test_progress_is_shown_on_a_terminal_only(picas: Shell) -> None:
     assert "\r" not in answer.out
 
 
+@pytest.mark.embedded  # looking when it has begun would wait for CouchDB's index until it is over
 def test_ctrl_c_says_how_to_go_on(picas: Shell) -> None:
     picas.write("many.txt", "".join(f"echo {n}\n" for n in range(30_000)))
     with picas.start("push", "many.txt") as process:

@@ -70,6 +70,7 @@ def test_the_last_line_sums_up_and_says_what_to_do(picas: Shell) -> None:
     assert second == "1 failed: picas errors"
 
 
+@pytest.mark.any_pool
 def test_the_summary_as_json(picas: Shell) -> None:
     _push(picas, "true", "exit 3")
     answer = picas("run", "--json", "-v").json
@@ -232,6 +233,7 @@ def test_tokens_that_are_too_big_are_told(picas: Shell) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.any_pool
 def test_a_signal_puts_the_token_back(picas: Shell, number: int, code: int) -> None:
     _push(picas, "sleep 60", "true")
     with picas.start("run") as process:
@@ -300,6 +302,7 @@ Spool(default_spool(), pool.url).keep(Result(token, Outcome(0, 1e9, 1e9), (log,)
 """
 
 
+@pytest.mark.any_pool
 def test_flush_sends_what_the_pool_could_not_take(picas: Shell) -> None:
     _push(picas, "x")
     subprocess.run([sys.executable, "-c", KEEP], cwd=picas.directory, env=picas.environment, check=True)

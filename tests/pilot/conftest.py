@@ -11,6 +11,7 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -161,6 +162,12 @@ def bench(tmp_path: Path, pool_url: str, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("TEST_SCRATCH", str(tmp_path / "scratch"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
+    parts = urlsplit(pool_url)
+    if parts.username:  # a file, since the environment's password is the pilot's, and not its work's
+        login = f"machine {parts.hostname} login {parts.username} password {parts.password}\n"
+        (tmp_path / ".netrc").write_text(login)
+        (tmp_path / ".netrc").chmod(0o600)
+        pool_url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     bench = Bench(tmp_path, mark, pool_url)
     yield bench
     for started in bench.started:

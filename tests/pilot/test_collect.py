@@ -8,6 +8,8 @@ import pytest
 
 from picas.errors import InvalidInput
 
+pytestmark = pytest.mark.any_pool
+
 
 def names(bench):
     return sorted(name for name in bench.token().attachments if not name.startswith("logs_"))

@@ -100,14 +100,14 @@ def test_only_tokens_that_fit_the_condition_are_taken(bench):
 @pytest.mark.parametrize(
     ("order", "expected"),
     [
-        ("priority", ["high", "a", "b", "c", "low"]),
-        ("oldest", ["a", "low", "b", "high", "c"]),
-        ("newest", ["c", "high", "b", "low", "a"]),
+        ("priority", ["high4", "a1", "b3", "c5", "low2"]),
+        ("oldest", ["a1", "low2", "b3", "high4", "c5"]),
+        ("newest", ["c5", "high4", "b3", "low2", "a1"]),
     ],
 )
 @pytest.mark.parametrize("workers", [1, 2])
 def test_tokens_are_begun_in_the_order_asked_for(bench, order, expected, workers):
-    priorities = {"a": 0, "low": -1, "b": 0, "high": 2.5, "c": 0}
+    priorities = {"a1": 0, "low2": -1, "b3": 0, "high4": 2.5, "c5": 0}
     bench.push(*({"_id": name, "input": "true", "priority": number} for name, number in priorities.items()))
     bench.run(workers=workers, order=order)
     assert order_of_work(bench) == expected

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.any_pool
+
 MEGABYTE = 1_000_000
 
 
