@@ -12,7 +12,7 @@ from picas.errors import InvalidInput, PoolRefused
 from picas.pilot import Pilot
 from picas.pool import Pool, open_pool
 from picas.selection import Selection
-from picas.stores import connect, design, snapshot
+from picas.stores import connect, design, snapshot, strangers
 from picas.stores.designs import Designs
 from picas.tokens import Claimer, Outcome, State
 
@@ -26,6 +26,12 @@ pytestmark = pytest.mark.couchdb
 CLAIMER = Claimer("pilot-1", "node-1")
 STEPS = "function (doc) { if (doc.step) for (var i = 0; i < 3; i++) emit([doc.step, i], {odd: [doc.q]}); }"
 """A view as pipelines have them: of documents of any kind, several rows each, lists for keys."""
+
+
+@pytest.fixture(autouse=True)
+def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pilot of 1.x is about in these databases, for which claims would be made to last a second."""
+    monkeypatch.setattr(strangers, "OUTLAST_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -337,11 +337,11 @@ def exchange_watched(urls: list[str], tokens: int) -> None:
 
 @pytest.mark.couchdb  # PouchDB's server does not go on building while it answers
 def test_new_views_take_the_place_of_old_ones_and_nobody_sees_them_empty(database: str) -> None:
-    exchange_watched([database], 4_000)
+    exchange_watched([database], 3_000)
 
 
 def test_nor_on_any_node_of_a_cluster(cluster_database: list[str]) -> None:
-    exchange_watched(cluster_database, 2_500)
+    exchange_watched(cluster_database, 2_000)
 
 
 @hasty
@@ -368,7 +368,7 @@ def test_an_answer_that_does_not_come_is_explained_by_the_index_being_built(
     put(proxied.direct, "picas", unread)
     assert ask(proxied.direct, "POST", "/_bulk_docs", {"docs": tokens})[0] == 201
     proxied.proxy.fault(Drop(), path="_view/tokens", count=None)
-    with open_pool(proxied.url) as pool:
+    with open_pool(proxied.url, patience=0.0) as pool:
         with pytest.raises(PoolUnavailable, match=r"picas is being built; 1,50\d changes to go"):
             pool.counts()
         proxied.proxy.clear()
