@@ -239,8 +239,25 @@ def _post(
     if not isinstance(rows, list) or len(rows) != len(group):
         raise PoolError(f"{server.url} answered a bulk write of {len(group)} documents with something else")
     if any(row.get("id") != document.id for (_, document), row in zip(group, rows)):
-        raise PoolUnavailable(f"{server.url} answered a bulk write with the answer to another one")
+        rows = _in_order(server, [document.id for _, document in group], rows)
     return {i: _written(row) for (i, _), row in zip(group, rows)}
+
+
+def _in_order(
+    server: Server, ids: Sequence[str], rows: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """The rows by the documents' order: PouchDB's server answers many documents in another one.
+
+    Raises:
+        PoolUnavailable: they are of other documents.
+    """
+    by_id: dict[Any, list[Mapping[str, Any]]] = {}
+    for row in reversed(rows):
+        by_id.setdefault(row.get("id"), []).append(row)
+    try:
+        return [by_id[token_id].pop() for token_id in ids]
+    except (KeyError, IndexError):
+        raise PoolUnavailable(f"{server.url} answered a bulk write with the answer to another one") from None
 
 
 def _naming(token_id: str, error: PicasError) -> PicasError:
