@@ -218,3 +218,30 @@ def test_whatever_is_free_and_fits_is_found_by_somebody(docs, limit, order, walk
         taken += won
         turn += 1
     assert sorted(taken) == sorted(f"token_{n}" for n, _, c in docs if c == 1)
+
+
+@pytest.mark.parametrize("order", ["priority", "oldest", "newest"])
+def test_a_crowd_that_was_called_spreads_before_it_meets(order):
+    database = Database(tokens(100, priority=1) + [{"_id": f"less_{n}"} for n in range(100)])
+    walks = [Walk(database.read, None, order) for _ in range(100)]
+    for walk in walks:
+        walk.scatter()
+    chosen = [walk.candidates(1)[0]["_id"] for walk in walks]
+    # Of so many that choose at random, all at the same moment, two thirds choose what nobody else does first.
+    assert len(set(chosen)) > 50
+    assert all(token_id.startswith("token_") for token_id in chosen)
+
+
+def test_a_crowd_takes_everything():
+    database = Database(tokens(60))
+    walks = [Walk(database.read, None) for _ in range(60)]
+    for walk in walks:
+        walk.scatter()
+    taken = [token_id for walk in walks for token_id in claim_all(database, walk, 1)]
+    assert sorted(taken) == sorted(database.docs)
+
+
+def test_a_crowd_called_for_nothing_finds_nothing():
+    walk = Walk(Database([]).read, None)
+    walk.scatter()
+    assert walk.candidates(1) == []

@@ -46,13 +46,13 @@ GAP_SHARE = 0.5
 BUSY_LOOKS = 4
 """So many looks follow each other without the feed while others write all the time."""
 
-POLL_SECONDS = (1.35, 1.65)
+POLL_SECONDS = (1.1, 1.4)
 """Shortest and longest time between two visits to the board of one who does not listen."""
 
 POLL_YIELD = 100
 """To this is added so many times what the visit took longer than the quickest one: a server that is busy …"""
 
-POLL_YIELD_SECONDS = 2.0
+POLL_YIELD_SECONDS = 0.5
 """… is visited less often, by a pause that is longer by so many seconds at the most."""
 
 LOOK_SECONDS = (4.0, 6.0)
@@ -210,7 +210,7 @@ class CouchWatch:
     @property
     def how(self) -> str:
         if not self._seated:
-            return f"looking every {sum(POLL_SECONDS) / 2:g} s"
+            return f"looking every {sum(POLL_SECONDS) / 2:.1f} s"
         return "listening for changes" if self._feed_state.usable else f"looking every {GAP_SECONDS[1]:g} s"
 
     @property

@@ -40,8 +40,14 @@ BATCHES = (10, 1000)
 """Where others are met fewer are claimed at a time, half as many each time but never less than the first number;
 among nobody slowly more again, up to the second."""
 
+MOST_ROWS = 2000
+"""Rows read at a time at most, to get past what does not fit."""
+
 FIRST_PAGE = 10
 """Rows read at first, while it is not known how large documents are."""
+
+CROWD_PAGE = 30
+"""Rows read at most where many others read at the same moment, to take any of them."""
 
 PAGE_BYTES = 4_000_000
 """A page of large documents has fewer rows, so that they do not fill the memory."""
@@ -98,6 +104,7 @@ class Walk:
         self._kept: deque[Document] = deque()
         self._row_bytes = 0
         self._apart = False  # others are at the front
+        self._crowd = False  # what is kept is in no order, so that others take other ones
         self._spread = 1  # how many batches from the front a walk by age may jump
         self._most = BATCHES[1]  # tokens to claim at a time
 
@@ -107,18 +114,23 @@ class Walk:
         self._look_at_front()
         if self._kept:
             return self._from_kept(limit)
+        self._crowd = False
         # At the front order counts, and what was written just now is to be seen; from there on the index may lag.
         fresh = self._place is None
         if fresh:
             self._front_seen = time.monotonic()
+        wanted = limit
         while True:
             sizes_known = bool(self._row_bytes)
-            count = self._page(limit)
+            count = self._page(wanted)
             rows = self._rows(count, fresh=fresh)
             self._kept.extend(row["doc"] for row in rows if self._fits(row.get("doc")))
             if rows:
                 self._place = _place_of(rows[-1])
             if len(rows) == count and (not self._kept or (not sizes_known and len(self._kept) < limit)):
+                wanted = min(
+                    2 * wanted, MOST_ROWS
+                )  # there may be many more that were taken lately, or do not fit
                 continue
             if self._kept:
                 return self._from_kept(limit)
@@ -130,7 +142,10 @@ class Walk:
 
     def met_others(self, tried: int, won: int) -> None:
         """Note how many of a batch were got: among too many others, go elsewhere."""
-        if tried and (tried - won) / tried > CONTENTION:
+        if self._crowd and not won:
+            self._kept.clear()
+            self.scatter()
+        elif tried and (tried - won) / tried > CONTENTION:
             self._kept.clear()
             self._apart = True
             self._most = max(BATCHES[0], min(self._most, tried) // 2)
@@ -141,13 +156,22 @@ class Walk:
             self._most = min(BATCHES[1], self._most + 1 + self._most // 8)
 
     def scatter(self) -> None:
-        """Many others are about to claim as well: go to a random place before they are met."""
+        """Many others are about to claim as well: take any, from a random place, before they are met."""
         top = self._top()
-        if top is not None:
-            self._kept.clear()
-            self._apart = True
+        if top is None:
+            return
+        count = min(CROWD_PAGE, self._page(1))
+        most = max(1, min(top["value"], MOST_SKIPPED) - count)
+        query = {**_ends(top["key"][1], last=self._newest), "reduce": False, "include_docs": True}
+        skip = random.randrange(most)  # noqa: S311 - spreads pilots
+        rows = self._read({**query, "limit": count, "skip": skip, "update": "lazy"})
+        docs = [row["doc"] for row in rows if self._fits(row.get("doc"))]
+        if docs:
+            random.shuffle(docs)
+            self._kept = deque(docs)
+            self._apart = self._crowd = True
             self._front_seen = time.monotonic()
-            self._place = self._skipped(top["key"][1], min(top["value"], MOST_SKIPPED))
+            self._place = _place_of(rows[-1])
 
     def forget(self, ids: Collection[str]) -> None:
         """These have been claimed, by another walk of the same pilot."""
