@@ -124,9 +124,7 @@ class Walk:
             sizes_known = bool(self._row_bytes)
             count = self._page(wanted)
             rows = self._rows(count, fresh=fresh)
-            self._kept.extend(row["doc"] for row in rows if self._fits(row.get("doc")))
-            if rows:
-                self._place = _place_of(rows[-1])
+            self._keep(rows, self._page(limit))
             if len(rows) == count and (not self._kept or (not sizes_known and len(self._kept) < limit)):
                 wanted = min(
                     2 * wanted, MOST_ROWS
@@ -177,6 +175,15 @@ class Walk:
         """These have been claimed, by another walk of the same pilot."""
         if self._kept:
             self._kept = deque(doc for doc in self._kept if doc["_id"] not in ids)
+
+    def _keep(self, rows: Rows, most: int) -> None:
+        """Take up to so many candidates from these rows, and stand where the last of them is."""
+        for row in rows:
+            self._place = _place_of(row)
+            if self._fits(row.get("doc")):
+                self._kept.append(row["doc"])
+                if len(self._kept) >= most:
+                    return
 
     def _from_kept(self, limit: int) -> list[Document]:
         return [self._kept.popleft() for _ in range(min(limit, len(self._kept)))]
