@@ -162,7 +162,7 @@ class Walk:
         most = max(1, min(top["value"], MOST_SKIPPED) - count)
         query = {**_ends(top["key"][1], last=self._newest), "reduce": False, "include_docs": True}
         skip = random.randrange(most)  # noqa: S311 - spreads pilots
-        rows = self._read({**query, "limit": count, "skip": skip, "update": "lazy"})
+        rows = self._read({**query, "limit": count, "skip": skip, **LAGGING})
         docs = [row["doc"] for row in rows if self._fits(row.get("doc"))]
         if docs:
             random.shuffle(docs)
