@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     Picas = Callable[..., subprocess.CompletedProcess[str]]
 
-pytestmark = pytest.mark.couchdb
-
 TOKENS = Path(__file__).resolve().parents[2] / "examples" / "quick" / "tokens.txt"
 
 
@@ -26,12 +24,9 @@ TOKENS = Path(__file__).resolve().parents[2] / "examples" / "quick" / "tokens.tx
 def picas(database: str, tmp_path: Path) -> Picas:
     """The command, in an empty folder, with the database as its pool."""
     parts = urlsplit(database)
-    environ = {
-        **os.environ,
-        "PICAS_POOL": f"{parts.scheme}://{parts.hostname}:{parts.port}{parts.path}",
-        "PICAS_USERNAME": parts.username or "",
-        "PICAS_PASSWORD": parts.password or "",
-    }
+    environ = {**os.environ, "PICAS_POOL": f"{parts.scheme}://{parts.hostname}:{parts.port}{parts.path}"}
+    if parts.username:
+        environ.update(PICAS_USERNAME=parts.username, PICAS_PASSWORD=parts.password or "")
 
     def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -75,6 +70,7 @@ def test_a_failed_token_is_retried_and_keeps_the_logs_of_each_attempt(picas: Pic
     assert picas("logs", "token_0").stdout == "attempt 2\n"
 
 
+@pytest.mark.couchdb
 def test_a_wrong_password_is_told_once_and_the_password_never(picas: Picas) -> None:
     done = picas("run", PICAS_PASSWORD="not-the-password", PICAS_USERNAME="somebody-else")
     assert done.returncode == 1
