@@ -30,8 +30,8 @@ TOKENS = int(os.environ.get("PICAS_CLUSTER_TOKENS", "60"))
 
 FOUGHT_OVER = TOKENS // 2
 
-SECONDS = 90 + TOKENS / 2
-"""How long a fleet may take."""
+SECONDS = 300 + TOKENS / 2
+"""How long a fleet may take. A view that is read while nodes part may be silent for two minutes."""
 
 
 def push(url: str, count: int = TOKENS) -> Pool:
@@ -134,12 +134,13 @@ def test_claims_on_all_nodes_at_once_have_one_winner_each(
 ) -> None:
     pool = push(cluster_database[0], FOUGHT_OVER)
     got = claim_all_at_once([open_pool(url) for url in pilots_on(cluster_database)], 10)
-    assert max(Counter(token.id for token in got).values()) == 1
     cluster.wait_replicated()
+    with open_pool(cluster_database[1]) as late:  # of some nobody was sure
+        while some := late.claim_many(10):
+            got += some
+    assert Counter(token.id for token in got) == {f"token_{n}": 1 for n in range(FOUGHT_OVER)}
     for token in got:
         assert pool.finish(token, Outcome(0, 1.0, 2.0)) is Verdict.DONE
-    # Tokens that nobody got for sure are free again by the time that nobody finds any more.
-    assert {token.id for token in got} == {f"token_{n}" for n in range(FOUGHT_OVER)}
 
 
 def test_without_a_quorum_a_few_claims_wait_and_hold_when_the_nodes_are_back(
@@ -190,6 +191,9 @@ def test_claims_that_others_were_faster_with_are_given_up_and_leave_no_trace(
     assert {token.id for token in mine} == {f"token_{n}" for n in range(4)} - {token.id for token in theirs}
     for token in [*theirs, *mine]:
         assert alone.finish(token, Outcome(0, 1.0, 2.0)) is Verdict.DONE
+    cluster.wait_replicated()
+    with open_pool(cluster_database[1]) as idle:
+        assert idle.claim() is None  # so it mends
     cluster.wait_replicated()
     found = ask(cluster_database[2], "POST", "/_bulk_get", {"docs": [{"id": token.id} for token in theirs]})
     for result in found[1]["results"]:

@@ -326,6 +326,21 @@ def test_a_token_that_only_claims_hold_which_were_given_up_is_free_and_uncharged
     assert token.attempt == 1
 
 
+def test_a_token_whose_mender_died_over_it_is_free_after_a_while(base: Database) -> None:
+    free = base.pool.get("token_0")
+    now = base.pool.store.now()
+    for seconds in (10.0, conflicts.MENDING_SECONDS + 60.0):
+        run = {"claim": secrets.token_hex(12), "claimed": now - seconds, "mends": True}
+        left = Token(free.id, {**claimed(free).body, "picas": {"run": run}})
+        base.fork(free, left)
+        assert base.count() == 1
+        assert base.mend(3600.0).freed == ([] if seconds == 10.0 else ["token_0"])
+        if seconds == 10.0:
+            (leaf,) = base.leaves()
+            ask(base.url, "DELETE", f"/token_0?rev={leaf.rev}")
+    assert base.pool.get("token_0").state is State.TODO
+
+
 def test_who_finds_nothing_to_do_frees_what_nobody_holds(base: Database) -> None:
     free = base.pool.get("token_0")
     base.fork(free, leaves.void(claimed(free)))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from picas import tokens
 from picas.stores import leaves
-from picas.stores.conflicts import decide
+from picas.stores.conflicts import Repair, decide
 from picas.tokens import AttachmentInfo, Claimer, Failure, Outcome, State, Token
 
 NOW = 1_000_000.0
@@ -72,10 +72,11 @@ def test_a_claim_that_may_be_running_has_its_leaf_left_alone():
     assert decide([finished(), locked(at=NOW - 10)], NOW, lock_seconds=5.0).winner.state is State.DONE
 
 
-def test_claims_given_up_go_also_while_another_one_runs():
-    running, given_up = locked(at=NOW), void()
-    repair = decide([given_up, running], NOW)
-    assert (repair.winner, repair.losers) == (None, (given_up,))
+def test_a_claim_given_up_goes_beside_what_ended_and_stays_beside_what_runs():
+    running, ended, free, given_up = locked(at=NOW), finished(), retried(), void()
+    assert decide([given_up, running], NOW) is None
+    assert decide([given_up, ended], NOW) == Repair(ended, (given_up,))
+    assert decide([given_up, free], NOW) == Repair(free, (given_up,))
 
 
 def test_a_later_result_is_kept_as_superseded_with_its_logs_under_other_names():
@@ -118,8 +119,8 @@ def test_of_two_old_claims_one_stays_and_the_other_may_still_finish():
 def test_what_users_wrote_is_never_thrown_away():
     edited = replace(FREE, body={**FREE.body, "input": "other work"}, rev="2-b")
     assert decide([edited, locked("2-a")], NOW) is None
-    given_up = void()
-    assert decide([edited, finished(), given_up], NOW).losers == (given_up,)
+    given_up, ended = void(), finished()
+    assert decide([edited, ended, given_up], NOW) == Repair(ended, (given_up,))
 
 
 def test_a_history_knows_each_attempt_once():
@@ -152,10 +153,9 @@ def test_one_leaf_always_stays_and_no_result_is_forgotten(found):
     assert stay
     assert not any(leaves.is_void(leaf) for leaf in stay)
     assert all(leaf.run.get("claimed", 0) < NOW - DAY for leaf in repair.losers if not leaves.is_void(leaf))
-    if repair.winner is not None:
-        assert [leaf.rev for leaf in stay] == [repair.winner.rev]
-        stay = [repair.winner]
-        assert decide(stay, NOW) is None
+    assert [leaf.rev for leaf in stay] == [repair.winner.rev]
+    assert decide([repair.winner], NOW) is None
+    stay = [repair.winner]
     known = {claim for leaf in stay for claim in claims([leaf.run, *leaf.history])}
     ended = {entry["claim"] for leaf in found for entry in (leaf.run, *leaf.history) if "ended" in entry}
     assert ended <= known

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Callable
 from picas.backoff import Backoff
 from picas.errors import InvalidInput, PoolError, PoolUnavailable, TokenTooLarge
 from picas.stores import bulk
-from picas.stores.doubt import Doubts
 from picas.stores.refused import RefusedClaims
 from picas.stores.walk import Walk
 from picas.tokens import Token
@@ -24,12 +23,16 @@ if TYPE_CHECKING:
 
     from picas.selection import Selection
     from picas.stores.attached import Attached
+    from picas.stores.doubt import Doubts
     from picas.stores.http import Server
     from picas.stores.index import Read
     from picas.stores.strangers import Strangers
 
 ROUNDS = 20
 """How often a claim tries to win against others before it reports that it could not."""
+
+LEAVE_SECONDS = 1.0
+"""How long is waited, when all is over, for a claim that is under way in another thread."""
 
 BACK_OFF_SECONDS = (0.01, 1.0)
 """Shortest and longest pause between two of these tries."""
@@ -42,7 +45,7 @@ class Claims:
         database: the database's name, quoted.
         reader: what a walk reads that looks for tokens that fit; see `picas.stores.index.Claimable`.
         attached: gets to know the attachments of what is read and written.
-        to_mend: see `picas.stores.doubt.Doubts`.
+        doubts: what becomes of claims that are not sure to hold.
         strangers: tells whether claims have to outlast pilots of 1.x.
     """
 
@@ -52,7 +55,7 @@ class Claims:
         database: str,
         reader: Callable[[Selection | None], Read],
         attached: Attached,
-        to_mend: Callable[[int], list[str]],
+        doubts: Doubts,
         strangers: Strangers,
     ) -> None:
         self._server = server
@@ -61,7 +64,7 @@ class Claims:
         self._attached = attached
         self._lock = threading.Lock()
         self._walks: dict[tuple[str, str], Walk] = {}
-        self._doubts = Doubts(server, database, to_mend)
+        self._doubts = doubts
         self._strangers = strangers
         self._refused = RefusedClaims()
         self._crowded = False
@@ -187,6 +190,13 @@ class Claims:
         return won
 
     def leave(self) -> list[Token]:
-        """Give up claims that are in doubt; those that hold, and that nobody was told of."""
-        with self._lock:
+        """Give up claims that are in doubt; those that hold, and that nobody was told of.
+
+        None are while another thread is at it: it may be waiting for a server that is silent.
+        """
+        if not self._lock.acquire(timeout=LEAVE_SECONDS):
+            return []
+        try:
             return self._doubts.leave()
+        finally:
+            self._lock.release()

@@ -3,12 +3,17 @@
 Conflicts come from clusters whose nodes did not hear of each other in time, and from databases that replicate.
 Nothing is lost by them; readers are shown one version and the others wait unseen. `decide` is a pure function:
 
-- A leaf whose claim was given up (see `picas.stores.leaves`) counts for nothing once there is another one. If
+- A leaf whose claim was given up (see `picas.stores.leaves`) counts for nothing where there is another one. If
   there are only such leaves, nobody has the token, and it is made todo.
-- While a leaf is locked by a claim that has not run out, the others stay: its pilot writes to that leaf.
+- While a leaf is locked by a claim that has not run out, all stays as it is: its pilot writes to that leaf.
 - Else a finished version beats a locked one, and that one beats one that is todo. What the others know of
   ended attempts is kept in the history of the winner, their logs and files beside its own.
 - Versions that differ in what users wrote are left for a person to look at.
+
+A leaf is deleted only by somebody who has written another one, the winner, and had that confirmed by a quorum. What
+was read is no reason to delete anything: it may be the view of a node that has lost sight of the others, where the
+very opposite is decided at the same moment; and in a ``_bulk_docs`` each write stands for itself, so that if the
+winner's were refused, since its pilot was faster, the deletions beside it would go through all the same.
 """
 
 from __future__ import annotations
@@ -35,6 +40,9 @@ if TYPE_CHECKING:
 LOCK_SECONDS = 86_400.0
 """A claim in a conflicting version counts as running for so long, seconds."""
 
+MENDING_SECONDS = 600.0
+"""Nobody is still at mending a token after so long: that is four requests, and each takes two minutes at most."""
+
 PAGE = 5_000
 """Changes read at a time where all documents are looked through."""
 
@@ -49,12 +57,12 @@ class Repair:
     """What is to be done with the leaves of a token.
 
     Attributes:
-        winner: what the leaf that stays becomes; None if it stays as it is.
+        winner: what the leaf that stays becomes.
         losers: the leaves to be deleted.
         attach: what the winner is to have of theirs: leaf, attachment, its name in the winner.
     """
 
-    winner: Token | None
+    winner: Token
     losers: tuple[Token, ...]
     attach: tuple[tuple[Token, str, str], ...] = ()
 
@@ -83,15 +91,22 @@ def decide(found: Sequence[Token], now: float, lock_seconds: float = LOCK_SECOND
         now: the server's time.
         lock_seconds: how long a claim counts as running.
     """
-    given_up = tuple(leaf for leaf in found if leaves.is_void(leaf))
+    given_up = tuple(leaf for leaf in found if _is_nobodys(leaf, now))
     standing = sorted(
-        (leaf for leaf in found if not leaves.is_void(leaf)), key=lambda leaf: _ORDER[leaf.state]
+        (leaf for leaf in found if not _is_nobodys(leaf, now)), key=lambda leaf: _ORDER[leaf.state]
     )
+    if any(leaf.state is State.LOCKED and now - _locked_at(leaf) < lock_seconds for leaf in standing):
+        return None
     winner, *others = standing
-    runs = any(leaf.state is State.LOCKED and now - _locked_at(leaf) < lock_seconds for leaf in standing)
-    if not others or runs or any(_users_fields(leaf) != _users_fields(winner) for leaf in others):
-        return Repair(None, given_up) if given_up else None
-    return _merged(winner, others, given_up)
+    if any(_users_fields(leaf) != _users_fields(winner) for leaf in others):
+        others = []
+    return _merged(winner, others, given_up) if others or given_up else None
+
+
+def _is_nobodys(leaf: Token, now: float) -> bool:
+    """Whether it is locked and nobody has it: the claim was given up, or who wanted to mend it is gone."""
+    forsaken = leaf.run.get("mends") is True and now - _locked_at(leaf) > MENDING_SECONDS
+    return leaves.is_void(leaf) or (leaf.state is State.LOCKED and forsaken)
 
 
 def _locked_at(leaf: Token) -> float:
@@ -114,7 +129,7 @@ def _merged(winner: Token, others: Sequence[Token], given_up: tuple[Token, ...])
         attach += [(leaf, name, new) for name, new in names.items()]
         if leaf.state is State.LOCKED:
             running.append(leaf.run)
-        for entry in (*leaf.history, *_ended_run(leaf)):
+        for entry in (*leaf.history, *_last_run(leaf, winner)):
             if entry.get("claim") is None or entry["claim"] not in known:
                 logs = [names.get(name, name) for name in entry.get("logs") or ()]
                 history.append({**entry, **({"logs": logs} if logs else {}), "superseded": True})
@@ -130,8 +145,10 @@ def _merged(winner: Token, others: Sequence[Token], given_up: tuple[Token, ...])
     return Repair(merged, (*others, *given_up), tuple(attach))
 
 
-def _ended_run(leaf: Token) -> list[dict[str, Any]]:
-    """The last attempt of a finished version as an entry of the history; of another client's, what it tells."""
+def _last_run(leaf: Token, winner: Token) -> list[dict[str, Any]]:
+    """The last attempt of a version as entries for the history; of another client's, what it tells."""
+    if leaf.state is State.LOCKED and winner.state is not State.LOCKED:
+        return [leaf.run] if leaf.run else []  # so that its pilot, if it is alive, learns that it is late
     if leaf.state not in (State.DONE, State.ERROR):
         return []
     logs = [name for name in tokens.log_names(leaf.id) if name in leaf.attachments]
@@ -241,21 +258,19 @@ def mend(
     freed: list[str] = []
     merged: list[str] = []
     for start in range(0, len(ids), BATCH):
-        found = [each for each in leaves.read(server, database, ids[start : start + BATCH]) if each]
+        found = leaves.read(server, database, ids[start : start + BATCH])
         found = [each for each in found if all(leaf.get("type") == tokens.TOKEN_TYPE for leaf in each)]
-        nobodys = [each for each in found if all(leaves.is_void(leaf) for leaf in each)]
+        nobodys = [each for each in found if each and all(_is_nobodys(leaf, now) for leaf in each)]
         freed += _free(server, database, nobodys, now)
-        plain: list[Repair] = []
-        for each in found:
-            repair = decide(each, now, lock_seconds) if each not in nobodys and len(each) > 1 else None
-            if repair is None:
-                continue
-            if repair.winner is None:
-                plain.append(repair)
-            elif _merge(server, database, repair):
-                merged.append(repair.winner.id)
-        delete(server, database, [leaf for repair in plain for leaf in repair.losers])
-        merged += [repair.losers[0].id for repair in plain]
+        repairs = [
+            repair
+            for each in found
+            if len(each) > 1 and each not in nobodys and (repair := decide(each, now, lock_seconds))
+        ]
+        merged += _merge(server, database, [repair for repair in repairs if not repair.attach])
+        for repair in repairs:
+            if repair.attach:
+                merged += _merge(server, database, [repair])
     return Mended(freed, merged)
 
 
@@ -265,55 +280,58 @@ def mend_all(server: Server, database: str, now: float, lock_seconds: float = LO
     return Mended(list(dict.fromkeys(done.freed)), list(dict.fromkeys(done.merged)))
 
 
-def _merge(server: Server, database: str, repair: Repair) -> bool:
-    """Write the winner and then, once a quorum has it, delete the others.
-
-    Not in one request: in a ``_bulk_docs`` each write stands for itself, and if the winner's were refused, since
-    its pilot was faster, the others would go all the same, with what only they know.
-    """
-    assert repair.winner is not None
-    winner = repair.winner
+def _merge(server: Server, database: str, repairs: Sequence[Repair]) -> list[str]:
+    """Write the winners and then, of those that a quorum has, delete the losers; the ids of these tokens."""
     with tempfile.TemporaryDirectory(prefix="picas-mending-") as folder:
-        payloads: list[Payload] = []
-        for i, (leaf, name, new) in enumerate(repair.attach):
-            payload = copied(server, database, leaf, name, new, Path(folder, str(i)))
-            if payload is None:
-                return False
-            payloads.append(payload)
-        write = bulk.Write(bulk.document(winner), winner.attachments, tuple(payloads))
-        written = bulk.write(server, database, [write])[0]
-    if written.revision is None or not written.quorum:
-        return False
-    delete(server, database, repair.losers)
-    return True
+        writes = []
+        for repair in repairs:
+            payloads: list[Payload] = []
+            for i, (leaf, name, new) in enumerate(repair.attach):
+                payload = copied(server, database, leaf, name, new, Path(folder, str(i)))
+                if payload is None:
+                    return []  # it was mended meanwhile
+                payloads.append(payload)
+            winner = repair.winner
+            writes.append(bulk.Write(bulk.document(winner), winner.attachments, tuple(payloads)))
+        written = bulk.write(server, database, writes)
+    done = [repair for repair, answer in zip(repairs, written) if answer.revision and answer.quorum]
+    _delete(server, database, [leaf for repair in done for leaf in repair.losers])
+    return [repair.winner.id for repair in done]
 
 
 def _free(server: Server, database: str, nobodys: Sequence[Sequence[Token]], now: float) -> list[str]:
     """Make tokens todo again that are locked only by claims that were given up; the ids of those that are.
 
-    To be sure that no claim comes about meanwhile this is done as by a claimer: with a claim of its own that is
-    confirmed, and then with a look at what else is there.
+    To be sure that no claim comes about meanwhile this is done as by a claimer (see `picas.stores.doubt`): with a
+    claim of its own that is written, and confirmed by being written once more after a look at what else is there.
     """
     taken = [_taken_over(found[0], now) for found in nobodys]
-    written = _write(server, database, taken)
+    first = _write(server, database, taken)
     again = leaves.read(server, database, [token.id for token in taken])
-    free: list[Token] = []
+    alone: list[Token] = []
     given_up: list[Token] = []
     rest: dict[str, list[Token]] = {}
-    for token, answer, found in zip(taken, written, again):
+    for token, answer, found in zip(taken, first, again):
         mine = leaves.with_claim(found, token.claim_id)
         if mine is None:
             continue  # somebody else was faster
-        others = [leaf for leaf in found if leaf is not mine]
-        if answer.quorum and all(leaves.is_void(leaf) for leaf in others):
-            free.append(tokens.release(mine, now))
-            rest[mine.id] = others
+        rest[mine.id] = [leaf for leaf in found if leaf is not mine]
+        if answer.quorum and all(_is_nobodys(leaf, now) for leaf in rest[mine.id]):
+            alone.append(mine)
         else:
             given_up.append(leaves.void(mine))
+    free: list[Token] = []
+    for token, answer in zip(alone, _write(server, database, alone)):
+        ours = Token(token.id, token.body, answer.revision or token.rev, token.attachments)
+        if answer.revision and answer.quorum:
+            free.append(tokens.release(ours, now))
+        else:
+            given_up.append(leaves.void(ours))
     _write(server, database, given_up)
-    done = [token.id for token, answer in zip(free, _write(server, database, free)) if answer.revision]
-    delete(server, database, [leaf for token_id in done for leaf in rest[token_id]])
-    return done
+    written = _write(server, database, free)
+    sure = [token.id for token, answer in zip(free, written) if answer.revision and answer.quorum]
+    _delete(server, database, [leaf for token_id in sure for leaf in rest[token_id]])
+    return [token.id for token, answer in zip(free, written) if answer.revision]
 
 
 def _taken_over(leaf: Token, now: float) -> Token:
@@ -329,7 +347,6 @@ def _write(server: Server, database: str, versions: Sequence[Token]) -> list[bul
     )
 
 
-def delete(server: Server, database: str, losers: Sequence[Token]) -> None:
-    """Delete these leaves and no others; one that is another by now stays."""
+def _delete(server: Server, database: str, losers: Sequence[Token]) -> None:
     gone = [bulk.Write({"_id": leaf.id, "_rev": leaf.rev, "_deleted": True}) for leaf in losers]
     bulk.write(server, database, gone)

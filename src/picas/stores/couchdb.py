@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
@@ -20,6 +21,7 @@ from picas.stores.base import Change
 from picas.stores.claims import Claims
 from picas.stores.copies import copied
 from picas.stores.designs import Designs
+from picas.stores.doubt import SETTLE_SECONDS, Doubts
 from picas.stores.feed import CouchWatch
 from picas.stores.filling import CouchFilling, Turn
 from picas.stores.http import segment
@@ -75,7 +77,9 @@ class CouchStore:
         self._view = open_view(server, self._database, view) if view else None
         self._numbers = Numbers(server, self._database)
         strangers = Strangers(server, self._database, self._last_stranger)
-        self._claims = Claims(server, self._database, self._reader, self._attached, self._to_mend, strangers)
+        self._is_cluster = int((found.value.get("cluster") or {}).get("n", 1)) > 1
+        doubts = Doubts(server, self._database, self._to_mend, is_cluster=self._is_cluster)
+        self._claims = Claims(server, self._database, self._reader, self._attached, doubts, strangers)
 
     def through(self, view: str) -> CouchStore:
         return CouchStore(self._server, unquote(self._database), view)
@@ -171,13 +175,30 @@ class CouchStore:
         return [self._attached.token(row["doc"]) if row.get("doc") else None for row in answer.value["rows"]]
 
     def newest(self, token: Token) -> Token | None:
-        found = leaves.read(self._server, self._database, [token.id])[0]
-        if not found:
-            return None
-        theirs = leaves.with_claim(found, token.claim_id) or leaves.with_attempt(found, token.claim_id)
-        current = theirs or found[0]
-        self._attached.remember(current.id, current.rev, current.attachments)
+        current = self._of_claim(token) or self._otherwise(token)
+        if current is not None:
+            self._attached.remember(current.id, current.rev, current.attachments)
         return current
+
+    def _of_claim(self, token: Token) -> Token | None:
+        """The version that knows of this token's claim."""
+        found = leaves.read(self._server, self._database, [token.id])[0]
+        return leaves.with_claim(found, token.claim_id) or leaves.with_attempt(found, token.claim_id)
+
+    def _otherwise(self, token: Token) -> Token | None:
+        """What there is where no version knows of this token's claim.
+
+        Raises:
+            PoolUnavailable: there may be one on nodes of a cluster that are out of reach.
+        """
+        if self._is_cluster:
+            leaves.expect_quorum(self._server, self._database)
+            time.sleep(SETTLE_SECONDS)
+            late = self._of_claim(token)
+            if late is not None:
+                return late
+        found = leaves.read(self._server, self._database, [token.id])[0]
+        return found[0] if found else None
 
     def scan(
         self, states: Collection[State] | None = None, where: Selection | None = None

@@ -6,10 +6,11 @@ may still be stored on a node. Such a claim is not worked on. A moment later, wh
 what they have, all leaves of the document are read:
 
 - It is the only claim there: its leaf is written once more. If a quorum confirms that, nobody else can claim
-  the token any more; if then no other leaf is to be seen, nobody else has. Now it holds.
+  the token any more; if then no other leaf is to be seen, nobody else has. And once more: if a quorum confirms
+  that too, what was seen between the two was no view of a few nodes that had lost sight of the others. It holds.
 - There is another one: it is given up for good, by a mark on its own leaf (see `picas.stores.leaves`). It is
   neither made todo, which would offer a token that may be running, nor deleted, for if everybody did that
-  the token would be gone. Only beside a finished version it is deleted.
+  the token would be gone.
 """
 
 from __future__ import annotations
@@ -21,13 +22,12 @@ from typing import TYPE_CHECKING
 
 from picas.errors import PoolUnavailable
 from picas.stores import bulk, conflicts, leaves
-from picas.tokens import State
+from picas.tokens import State, Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from picas.stores.http import Server
-    from picas.tokens import Token
 
 SETTLE_SECONDS = 0.25
 """How long nodes are given to tell each other what they have, before what they show is believed."""
@@ -35,8 +35,11 @@ SETTLE_SECONDS = 0.25
 LOOKS = (1.0, 5.0, 20.0, 60.0)
 """Seconds between the looks for a claim that is not to be found: the write may be on its way, its node away."""
 
-MEND_SECONDS = 60.0
-"""How often a process that finds nothing to claim looks for tokens that can be put right."""
+MEND_SECONDS = 3.0
+"""How often a process that finds nothing to claim looks for tokens that can be put right, on a cluster …"""
+
+RARELY_SECONDS = 60.0
+"""… and on a single server, where only replication makes conflicts."""
 
 MENDED_AT_ONCE = 1000
 """And how many it deals with at a time."""
@@ -56,15 +59,18 @@ class Doubts:
     Args:
         database: the database's name, quoted.
         to_mend: tells ids of tokens that `picas.stores.conflicts.mend` should look at, so many at most.
+        is_cluster: documents have more than one copy.
     """
 
-    def __init__(self, server: Server, database: str, to_mend: Callable[[int], list[str]]) -> None:
+    def __init__(
+        self, server: Server, database: str, to_mend: Callable[[int], list[str]], *, is_cluster: bool
+    ) -> None:
         self._server = server
         self._database = database
         self._to_mend = to_mend
+        self._is_cluster = is_cluster
         self._doubts: list[_Doubt] = []
         self._held: list[Token] = []  # they hold, and nobody has been told yet
-        self._known_copies: int | None = None
         self._mend_at = 0.0
 
     def __bool__(self) -> bool:
@@ -124,7 +130,8 @@ class Doubts:
             self.wait()
             freed = self._settle()
         if time.monotonic() >= self._mend_at:
-            self._mend_at = time.monotonic() + MEND_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311 - spreads pilots
+            pause = MEND_SECONDS if self._is_cluster else RARELY_SECONDS
+            self._mend_at = time.monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads pilots
             freed = self._mend(self._to_mend(MENDED_AT_ONCE)) or freed
         return freed or bool(self._held)
 
@@ -143,14 +150,6 @@ class Doubts:
 
     # --- Finding out ---
 
-    @property
-    def _is_cluster(self) -> bool:
-        """Whether documents have more than one copy. Source: CouchDB's HTTP API, ``GET /{db}``."""
-        if self._known_copies is None:
-            answer = self._server.request("GET", self._database)
-            self._known_copies = int((answer.value.get("cluster") or {}).get("n", 1))
-        return self._known_copies > 1
-
     def _settle(self) -> bool:
         """Find out about those that it is time for; whether that has made tokens free."""
         now = time.monotonic()
@@ -159,22 +158,17 @@ class Doubts:
             return False
         alone: list[tuple[_Doubt, Token]] = []
         beaten: list[Token] = []
-        late: list[Token] = []
         for doubt, found in zip(due, self._read([doubt.token for doubt in due])):
             mine = leaves.with_claim(found, doubt.token.claim_id)
             if mine is None or mine.state is not State.LOCKED or leaves.is_void(mine):
                 self._look_later(doubt)
             elif not self._is_cluster or _is_alone(mine, found):
                 alone.append((doubt, mine))
-            elif any(leaf.state in (State.DONE, State.ERROR) for leaf in found):
-                late.append(mine)
             else:
                 beaten.append(mine)
         held = self._confirm(alone) if self._is_cluster else [mine for _, mine in alone]
         self._held += held
-        # Nobody ever deletes a finished leaf for the sake of one like these, so they can go at once.
-        conflicts.delete(self._server, self._database, late)
-        self._forget([*held, *late])
+        self._forget(held)
         return self._make_void(beaten)
 
     def _give_up(self) -> None:
@@ -185,9 +179,15 @@ class Doubts:
 
     def _make_void(self, claims: Sequence[Token]) -> bool:
         """Give these up for good, and mend their tokens as far as that goes; whether that made some free."""
-        self._write([leaves.void(mine) for mine in claims])
-        self._forget(claims)
-        return self._mend([mine.id for mine in claims])
+        answers = self._write([leaves.void(mine) for mine in claims])
+        # Where none of the nodes in reach takes it, the leaf is on another one, and comes back with that.
+        given_up = [mine for mine, answer in zip(claims, answers) if answer.revision is not None]
+        self._forget(given_up)
+        left = {mine.claim_id for mine in claims}
+        for doubt in self._doubts:
+            if doubt.token.claim_id in left:
+                doubt.due = time.monotonic() + SETTLE_SECONDS
+        return self._mend([mine.id for mine in given_up])
 
     def _mend(self, ids: Sequence[str]) -> bool:
         if not ids:
@@ -209,18 +209,28 @@ class Doubts:
         doubt.looks = doubt.looks[1:]
 
     def _confirm(self, candidates: Sequence[tuple[_Doubt, Token]]) -> list[Token]:
-        """Those that hold; the others stay in doubt."""
-        written = self._write([mine for _, mine in candidates])
-        found = self._read([mine for _, mine in candidates])
-        held = []
-        for (doubt, claim), answer, now_there in zip(candidates, written, found):
-            mine = leaves.with_claim(now_there, claim.claim_id)
-            doubt.due, doubt.unconfirmed = time.monotonic() + SETTLE_SECONDS, False
-            if answer.revision is None or not answer.quorum:
-                doubt.unconfirmed = True
-            elif mine is not None and _is_alone(mine, now_there):
-                held.append(mine)
-        return held
+        """Those that hold; the others stay in doubt.
+
+        A read does not tell how many nodes it has asked, a write does: so it is done between two writes.
+        """
+        first = self._write_again(candidates)
+        found = self._read([mine for _, mine in first])
+        alone = []
+        for (doubt, mine), now_there in zip(first, found):
+            leaf = leaves.with_claim(now_there, mine.claim_id)
+            if leaf is not None and _is_alone(leaf, now_there):
+                alone.append((doubt, leaf))
+        return [mine for _, mine in self._write_again(alone)]
+
+    def _write_again(self, candidates: Sequence[tuple[_Doubt, Token]]) -> list[tuple[_Doubt, Token]]:
+        """Those whose leaf a quorum has taken once more, as they are then."""
+        taken = []
+        for (doubt, mine), answer in zip(candidates, self._write([mine for _, mine in candidates])):
+            doubt.due = time.monotonic() + SETTLE_SECONDS
+            doubt.unconfirmed = answer.revision is None or not answer.quorum
+            if not doubt.unconfirmed:
+                taken.append((doubt, Token(mine.id, mine.body, answer.revision, mine.attachments)))
+        return taken
 
     def _read(self, claims: Sequence[Token]) -> list[list[Token]]:
         return leaves.read(self._server, self._database, [claim.id for claim in claims])

@@ -8,8 +8,11 @@ to anybody, and it never becomes a claim again.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+from picas.errors import PoolUnavailable
+from picas.stores.bulk import CREATED
 from picas.tokens import State, Token, held_by, token_from_document
 
 if TYPE_CHECKING:
@@ -40,6 +43,23 @@ def read(server: Server, database: str, ids: Sequence[str]) -> list[list[Token]]
         alive = [token_from_document(doc) for doc in docs if not doc.get("_deleted")]
         found[result["id"]] = sorted(alive, key=_rank, reverse=True)
     return [found.get(token_id, []) for token_id in ids]
+
+
+def expect_quorum(server: Server, database: str) -> None:
+    """Look whether a quorum of the nodes is in reach: what a read does not tell, a write does.
+
+    Raises:
+        PoolUnavailable: there is none.
+        PoolRefused: as requests do.
+    """
+    path = f"{database}/_local/picas_quorum_{os.urandom(8).hex()}"
+    written = server.request("PUT", path, {})
+    if written.status != CREATED:
+        raise PoolUnavailable(
+            f"{server.url} is out of touch with the other nodes of its cluster",
+            "It goes on when they are back, or find each other again.",
+        )
+    server.request("DELETE", f"{path}?rev={written.value['rev']}")
 
 
 def _rank(token: Token) -> tuple[int, str]:

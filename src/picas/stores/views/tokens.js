@@ -1,13 +1,14 @@
 // One row for each token: [state, −priority, number at the end of the id].
 // Claims walk the rows of "todo", the highest priority first; _count over the first part gives the states.
-// One more row, ["mend"], for a token with conflicting versions, or locked by a claim that was given up.
+// One more row, ["mend"], for a token with conflicting versions, or locked by a claim that was given up, or by who mends it.
 // And one, ["other", 0, lock], for a token that another program has locked, such as picasclient 1.x.
 function (doc) {
   if (doc.type !== "token") return;
   var priority = typeof doc.priority === "number" && isFinite(doc.priority) ? doc.priority : 0;
   var digits = /[0-9]{1,15}$/.exec(doc._id);
   emit([state(doc), -priority, digits ? +digits[0] : 0], null);
-  if (doc._conflicts || doc.picas && doc.picas.run && doc.picas.run.void) emit(["mend"], null);
+  var run = doc.picas && doc.picas.run || {};
+  if (doc._conflicts || run.void || run.mends) emit(["mend"], null);
   var claimed = doc.picas && doc.picas.run && doc.picas.run.claimed;
   var ours = typeof claimed === "number" && Math.abs(claimed - number(doc.lock)) <= 1;
   if (typeof doc.lock === "number" && doc.lock > 99 && !ours) emit(["other", 0, doc.lock], null);
