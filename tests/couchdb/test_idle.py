@@ -74,7 +74,7 @@ def idle(*pools: Pool) -> Iterator[list[Idler]]:
     """As many idlers, that wait."""
     idlers = [Idler(pool) for pool in pools]
     try:
-        time.sleep(0.7)
+        time.sleep(0.5)
         assert not any(idler.news.is_set() for idler in idlers)
         yield idlers
     finally:
@@ -123,7 +123,7 @@ def test_three_waiting_pilots_begin_soon_what_is_pushed(pool: Pool, database: st
     for thread in threads:
         thread.start()
     try:
-        time.sleep(1.5)
+        time.sleep(1.0)
         pool.push(["a", "b", "c"])
         pushed = time.monotonic()
         while len(begun) < 3 and time.monotonic() < pushed + 10:
@@ -219,8 +219,8 @@ def test_without_a_feed_it_is_looked_now_and_then(pool: Pool, proxied: Proxied, 
     rule = proxied.proxy.fault(fault, path="/_changes", count=None)
     with idle(open_pool(proxied.url)) as (idler,):
         proxied.proxy.forget()
-        time.sleep(1.0)
-        assert proxied.proxy.count() < 20
+        time.sleep(0.5)
+        assert proxied.proxy.count() < 15
         pool.push(["true"])
         assert idler.news.wait(LATER), idler.error
     assert rule.hits
@@ -245,6 +245,37 @@ def test_a_feed_that_was_cut_is_tried_again(
         while proxied.proxy.count("GET", "/_changes") < 4:
             assert time.monotonic() < until
             time.sleep(0.05)
+
+
+def test_a_server_that_is_away_is_told_once_and_waited_for(
+    pool: Pool, proxied: Proxied, tmp_path: Path
+) -> None:
+    events: list[Any] = []
+
+    def kinds(kind: str) -> int:
+        return sum(event.kind == kind for event in events)
+
+    pilot = Pilot(
+        open_pool(proxied.url, patience=0), ["true"], wait=True, spool=tmp_path, on_event=events.append
+    )
+    thread = threading.Thread(target=pilot.run)
+    thread.start()
+    try:
+        time.sleep(1.0)
+        proxied.proxy.refuse()
+        proxied.proxy.cut()
+        time.sleep(1.5)
+        proxied.proxy.listen()
+        pool.push(["true"])
+        until = time.monotonic() + 20
+        while not kinds("finished"):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert kinds("problem") == 1
+    finally:
+        pilot.stop()
+        thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_it_is_tried_to_claim_now_and_then_without_any_news(
