@@ -143,6 +143,16 @@ class ClaimRules(StoreFixtures):
             write(store, token, blob("log", b"x"), done=1_700_000_009, exit_code=0)
         assert store.counts()[State.DONE] == 5
 
+    def test_what_became_of_a_claimed_token_is_told_until_it_is_gone(self, store: Store) -> None:
+        add(store, fresh("a"))
+        claimed = claim_all(store)[0]
+        edited = write(store, Token(claimed.id, {**claimed.body, "note": 1}, claimed.rev))
+        newest = store.newest(claimed)
+        assert newest is not None
+        assert (newest.rev, newest.claim_id, newest["note"]) == (edited.rev, claimed.claim_id, 1)
+        assert store.delete([newest]) == [True]
+        assert store.newest(claimed) is None
+
     def test_threads_that_share_a_store_never_claim_the_same_token(self, store: Store) -> None:
         wanted = add_many(store, 200)
         start = threading.Barrier(8)
