@@ -13,7 +13,6 @@ from picas.selection import Selection
 from picas.stores.base import Change
 from picas.tokens import Claimer, Failure, Outcome, State, Token
 
-
 pytestmark = pytest.mark.any_pool
 
 
