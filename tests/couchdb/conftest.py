@@ -94,5 +94,7 @@ def strict_couchdb(jwt_secret: bytes) -> Iterator[CouchServer]:
         members = {"members": {"roles": ["picas"]}, "admins": {"roles": ["_admin"]}}
         assert server.ask("PUT", "/strict/_security", members)[0] == 200
         # as a server must be that lets people change their own passwords
-        assert server.ask("PUT", "/_users/_security", {"admins": {"roles": ["_admin"]}, "members": {}})[0] == 200
+        assert (
+            server.ask("PUT", "/_users/_security", {"admins": {"roles": ["_admin"]}, "members": {}})[0] == 200
+        )
         yield server

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -143,6 +145,15 @@ def test_claims_on_all_nodes_at_once_have_one_winner_each(
         assert pool.finish(token, Outcome(0, 1.0, 2.0)) is Verdict.DONE
 
 
+def when_it_is_well(claim: Callable[[], list[Token]]) -> list[Token]:
+    """What is claimed by who tries again."""
+    for _ in range(100):
+        with contextlib.suppress(PoolUnavailable):
+            return claim()
+        time.sleep(0.1)
+    return claim()
+
+
 def test_without_a_quorum_a_few_claims_wait_and_hold_when_the_nodes_are_back(
     cluster: CouchCluster, cluster_database: list[str]
 ) -> None:
@@ -154,7 +165,7 @@ def test_without_a_quorum_a_few_claims_wait_and_hold_when_the_nodes_are_back(
     assert pool.counts()[State.LOCKED] == 5
     cluster.heal()
     cluster.wait_replicated()
-    assert len(pool.claim_many(5)) == 5
+    assert len(when_it_is_well(lambda: pool.claim_many(5))) == 5
     assert pool.counts()[State.LOCKED] == 5
 
 
@@ -187,7 +198,7 @@ def test_claims_that_others_were_faster_with_are_given_up_and_leave_no_trace(
     assert len(theirs) == 3
     cluster.heal()
     cluster.wait_replicated()
-    mine = alone.claim_many(4)
+    mine = when_it_is_well(lambda: alone.claim_many(4))
     assert {token.id for token in mine} == {f"token_{n}" for n in range(4)} - {token.id for token in theirs}
     for token in [*theirs, *mine]:
         assert alone.finish(token, Outcome(0, 1.0, 2.0)) is Verdict.DONE
