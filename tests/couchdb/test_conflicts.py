@@ -383,7 +383,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_happens_in_whatever_order_every_result_is_kept(
     base: Database, steps: list[tuple[str, int]]
 ) -> None:

@@ -21,7 +21,7 @@ TOKENS = 3
 TOKEN_IDS = [f"token_{n}" for n in range(TOKENS)]
 CLAIMERS = 4
 ROUNDS = 12
-SEEDS = 75
+SEEDS = 50
 
 
 class Pilot:
