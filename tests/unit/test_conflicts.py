@@ -79,6 +79,15 @@ def test_a_claim_given_up_goes_beside_what_ended_and_stays_beside_what_runs():
     assert decide([given_up, free], NOW) == Repair(free, (given_up,))
 
 
+def test_a_claim_that_is_over_on_one_leaf_is_over_on_all():
+    running = locked("5-z", at=NOW)
+    for over in (leaves.void(running), tokens.finish(running, Outcome(0, NOW - 9.0, NOW - 8.0))):
+        ended, other = replace(over, rev="3-a"), retried()
+        repair = decide([running, ended, other], NOW)
+        assert running in repair.losers
+        assert repair.winner.rev == (other.rev if leaves.is_void(ended) else ended.rev)
+
+
 def test_a_later_result_is_kept_as_superseded_with_its_logs_under_other_names():
     winner, late = finished("3-b"), finished("3-a")
     repair = decide([winner, late], NOW)

@@ -91,10 +91,8 @@ def decide(found: Sequence[Token], now: float, lock_seconds: float = LOCK_SECOND
         now: the server's time.
         lock_seconds: how long a claim counts as running.
     """
-    given_up = tuple(leaf for leaf in found if _is_nobodys(leaf, now))
-    standing = sorted(
-        (leaf for leaf in found if not _is_nobodys(leaf, now)), key=lambda leaf: _ORDER[leaf.state]
-    )
+    given_up = tuple(_nobodys(found, now))
+    standing = sorted((leaf for leaf in found if leaf not in given_up), key=lambda leaf: _ORDER[leaf.state])
     if any(leaf.state is State.LOCKED and now - _locked_at(leaf) < lock_seconds for leaf in standing):
         return None
     winner, *others = standing
@@ -103,10 +101,21 @@ def decide(found: Sequence[Token], now: float, lock_seconds: float = LOCK_SECOND
     return _merged(winner, others, given_up) if others or given_up else None
 
 
-def _is_nobodys(leaf: Token, now: float) -> bool:
-    """Whether it is locked and nobody has it: the claim was given up, or who wanted to mend it is gone."""
-    forsaken = leaf.run.get("mends") is True and now - _locked_at(leaf) > MENDING_SECONDS
-    return leaves.is_void(leaf) or (leaf.state is State.LOCKED and forsaken)
+def _nobodys(found: Sequence[Token], now: float) -> list[Token]:
+    """The leaves that are locked and that nobody has: the claim was given up or is over, or its mender is gone."""
+    # A claim that was written twice, to nodes that were apart, has two leaves, and its pilot ended one of them.
+    over = {leaf.claim_id for leaf in found if leaf.state is not State.LOCKED or leaves.is_void(leaf)}
+    over |= {entry.get("claim") for leaf in found for entry in leaf.history}
+    return [
+        leaf
+        for leaf in found
+        if leaf.state is State.LOCKED
+        and ((leaf.claim_id and leaf.claim_id in over) or _is_forsaken(leaf, now))
+    ]
+
+
+def _is_forsaken(leaf: Token, now: float) -> bool:
+    return leaf.run.get("mends") is True and now - _locked_at(leaf) > MENDING_SECONDS
 
 
 def _locked_at(leaf: Token) -> float:
@@ -260,7 +269,7 @@ def mend(
     for start in range(0, len(ids), BATCH):
         found = leaves.read(server, database, ids[start : start + BATCH])
         found = [each for each in found if all(leaf.get("type") == tokens.TOKEN_TYPE for leaf in each)]
-        nobodys = [each for each in found if each and all(_is_nobodys(leaf, now) for leaf in each)]
+        nobodys = [each for each in found if each and len(_nobodys(each, now)) == len(each)]
         freed += _free(server, database, nobodys, now)
         repairs = [
             repair
@@ -316,7 +325,7 @@ def _free(server: Server, database: str, nobodys: Sequence[Sequence[Token]], now
         if mine is None:
             continue  # somebody else was faster
         rest[mine.id] = [leaf for leaf in found if leaf is not mine]
-        if answer.quorum and all(_is_nobodys(leaf, now) for leaf in rest[mine.id]):
+        if answer.quorum and len(_nobodys(rest[mine.id], now)) == len(rest[mine.id]):
             alone.append(mine)
         else:
             given_up.append(leaves.void(mine))

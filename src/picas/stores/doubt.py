@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from picas.errors import PoolUnavailable
 from picas.stores import bulk, conflicts, leaves
-from picas.tokens import State, Token
+from picas.tokens import Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -159,8 +159,8 @@ class Doubts:
         alone: list[tuple[_Doubt, Token]] = []
         beaten: list[Token] = []
         for doubt, found in zip(due, self._read([doubt.token for doubt in due])):
-            mine = leaves.with_claim(found, doubt.token.claim_id)
-            if mine is None or mine.state is not State.LOCKED or leaves.is_void(mine):
+            mine = leaves.locked_by(found, doubt.token.claim_id)
+            if mine is None:
                 self._look_later(doubt)
             elif not self._is_cluster or _is_alone(mine, found):
                 alone.append((doubt, mine))
@@ -173,8 +173,8 @@ class Doubts:
 
     def _give_up(self) -> None:
         found = self._read([doubt.token for doubt in self._doubts])
-        stored = [leaves.with_claim(each, doubt.token.claim_id) for doubt, each in zip(self._doubts, found)]
-        self._make_void([mine for mine in stored if mine is not None and mine.state is State.LOCKED])
+        stored = [leaves.locked_by(each, doubt.token.claim_id) for doubt, each in zip(self._doubts, found)]
+        self._make_void([mine for mine in stored if mine is not None])
         self._doubts = []
 
     def _make_void(self, claims: Sequence[Token]) -> bool:
@@ -217,7 +217,7 @@ class Doubts:
         found = self._read([mine for _, mine in first])
         alone = []
         for (doubt, mine), now_there in zip(first, found):
-            leaf = leaves.with_claim(now_there, mine.claim_id)
+            leaf = leaves.locked_by(now_there, mine.claim_id)
             if leaf is not None and _is_alone(leaf, now_there):
                 alone.append((doubt, leaf))
         return [mine for _, mine in self._write_again(alone)]

@@ -77,6 +77,14 @@ def with_claim(leaves: Sequence[Token], claim: str | None) -> Token | None:
     return next((leaf for leaf in leaves if claim is not None and leaf.claim_id == claim), None)
 
 
+def locked_by(leaves: Sequence[Token], claim: str | None) -> Token | None:
+    """The leaf that is locked by this claim, which has not been given up; None if there is none."""
+    for leaf in leaves:
+        if claim is not None and leaf.claim_id == claim and leaf.state is State.LOCKED and not is_void(leaf):
+            return leaf
+    return None
+
+
 def with_attempt(leaves: Sequence[Token], claim: str | None) -> Token | None:
     """The leaf whose history knows the claim, or whose own claim stands for it; None if there is none."""
     for leaf in leaves:
