@@ -72,7 +72,7 @@ wheel: env
 	scripts/wheel-demo.sh
 
 pytest: env
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -m "not slow" $(ARGS)
 
 bench: env
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -369,6 +369,7 @@ def test_a_pilot_that_begins_waits_for_its_server(shell: Shell, proxied: Proxied
     assert pilot.returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.couchdb
 def test_a_push_goes_on_after_a_restart_of_the_server(real_couchdb: CouchServer, database: str) -> None:
     if isinstance(real_couchdb, GivenServer):

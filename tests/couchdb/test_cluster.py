@@ -87,6 +87,7 @@ def test_eight_pilots_on_three_nodes_run_every_token_once(
     one_of_each(cluster, pool, journal)
 
 
+@pytest.mark.slow
 def test_a_node_that_is_killed_and_comes_back_costs_nothing(
     cluster: CouchCluster, cluster_database: list[str], journal: Path
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_node_that_is_killed_and_comes_back_costs_nothing(
     one_of_each(cluster, pool, journal)
 
 
+@pytest.mark.slow
 def test_a_node_cut_off_from_the_others_gives_out_nothing_and_keeps_results(
     cluster: CouchCluster, cluster_database: list[str], journal: Path
 ) -> None:
@@ -169,6 +171,7 @@ def test_without_a_quorum_a_few_claims_wait_and_hold_when_the_nodes_are_back(
     assert pool.counts()[State.LOCKED] == 5
 
 
+@pytest.mark.slow
 def test_claims_without_a_quorum_are_given_up_at_the_end_and_freed_by_others(
     cluster: CouchCluster, cluster_database: list[str]
 ) -> None:

@@ -179,6 +179,7 @@ def test_only_a_few_listen_and_the_others_ask_for_one_document(pool: Pool, proxi
         assert proxied.proxy.count("GET", "/_view/") < 15
 
 
+@pytest.mark.slow
 def test_one_who_listens_is_not_busy_while_others_write(pool: Pool, proxied: Proxied) -> None:
     ended = threading.Event()
 
@@ -204,6 +205,7 @@ def test_one_who_listens_is_not_busy_while_others_write(pool: Pool, proxied: Pro
 # --- When it does not work ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [
@@ -311,6 +313,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_the_seat_of_one_that_was_killed_is_taken_over(
     pool: Pool, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

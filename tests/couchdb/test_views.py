@@ -340,6 +340,7 @@ def test_new_views_take_the_place_of_old_ones_and_nobody_sees_them_empty(databas
     exchange_watched([database], 3_000)
 
 
+@pytest.mark.slow
 def test_nor_on_any_node_of_a_cluster(cluster_database: list[str]) -> None:
     exchange_watched(cluster_database, 2_000)
 
