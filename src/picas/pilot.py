@@ -248,10 +248,12 @@ class Pilot:
             self._reason = self._reason or "stopped"
         if not self._reason:
             limit = self._limit_reached()
+            found = ""
             if limit and not self._running:
-                self._reason = limit  # what is claimed and has not begun goes back
+                found = limit  # what is claimed and has not begun goes back
             elif not (limit or self._running or self._supply.pending):
-                self._reason = self._nothing_left()
+                found = self._nothing_left()
+            self._reason = self._reason or found  # another thread or a signal may have had one meanwhile
         self._summary.reason = self._reason or self._summary.reason
         return bool(self._reason)
 

@@ -34,7 +34,7 @@ def test_status_as_json_holds_the_four_counts_and_the_pace(mixed: Shell) -> None
 def test_status_for_people(mixed: Shell) -> None:
     lines = mixed.here("status").out.splitlines()
     assert lines[1:6] == ["  todo     1", "  locked   1", "  done     2", "  error    2", "  total    6"]
-    assert re.fullmatch(r"[\d.]+ tokens/min in the last \S+, \S+ each, about \S+ left", lines[6])
+    assert re.fullmatch(r"[\d.,]+ tokens/min in the last \S+, \S+ each, about \S+ left", lines[6])
     assert lines[7] == "picas errors tells what failed"
 
 

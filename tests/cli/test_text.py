@@ -107,3 +107,10 @@ def test_ages_and_clocks() -> None:
 def test_counts() -> None:
     assert text.counted(1, "token") == "1 token"
     assert text.counted(5000, "token") == "5,000 tokens"
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"), [(0.2574, "0.257"), (31.44, "31.4"), (99.96, "100"), (1_071.6, "1,072")]
+)
+def test_rates(number: float, shown: str) -> None:
+    assert text.rate(number) == shown

@@ -117,6 +117,6 @@ class Reporter:
         if self._failed:
             parts.append(f"{text.number(self._failed)} failed")
         parts.append(f"{text.number(max(0, self._started - self._ended))} running")
-        parts.append(f"{self._ended / seconds:,.3g}/s")
+        parts.append(f"{text.rate(self._ended / seconds)}/s")
         parts.append(text.duration(seconds))
         return ", ".join(parts)

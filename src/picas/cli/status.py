@@ -64,7 +64,7 @@ class StatusView(output.View):
         found = self.found
         if found.rate is None or found.window is None:
             return
-        parts = [f"{found.rate * 60:,.3g} tokens/min in the last {text.duration(found.window)}"]
+        parts = [f"{text.rate(found.rate * 60)} tokens/min in the last {text.duration(found.window)}"]
         if found.wall_mean is not None:
             parts.append(f"{text.duration(found.wall_mean)} each")
         if found.seconds_left is not None:

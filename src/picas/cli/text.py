@@ -151,3 +151,8 @@ def size(count: int) -> str:
         if amount < 999.5 or unit == "TB":
             break
     return f"{amount:.3g} {unit}" if amount < 999.5 else f"{amount:,.0f} {unit}"
+
+
+def rate(number: float) -> str:
+    """A number of tokens in a time: ``0.257``, ``31.4``, ``1,070``."""
+    return f"{number:.3g}" if number < 99.95 else f"{number:,.0f}"
