@@ -246,16 +246,18 @@ class Pilot:
         """Whether there is nothing more to do here; sets the summary's reason."""
         if self._supply.error is not None or self._courier.error is not None:
             self._reason = self._reason or "stopped"
-        if not self._reason:
-            limit = self._limit_reached()
-            found = ""
-            if limit and not self._running:
-                found = limit  # what is claimed and has not begun goes back
-            elif not (limit or self._running or self._supply.pending):
-                found = self._nothing_left()
-            self._reason = self._reason or found  # another thread or a signal may have had one meanwhile
+        found = "" if self._reason else self._why_to_end()
+        self._reason = self._reason or found  # another thread or a signal may have given one meanwhile
         self._summary.reason = self._reason or self._summary.reason
         return bool(self._reason)
+
+    def _why_to_end(self) -> str:
+        limit = self._limit_reached()
+        if self._running:
+            return ""
+        if limit:
+            return limit  # what is claimed and has not begun goes back
+        return "" if self._supply.pending else self._nothing_left()
 
     def _nothing_left(self) -> str:
         if not self._supply.empty or self.wait:
