@@ -1,8 +1,9 @@
 """Claiming in a CouchDB database: candidates from a walk over the index, locked in one write.
 
 A claim holds only if the server confirms it with a quorum: on a cluster a write that is merely ``accepted``
-may be one of two winners, so nothing is done with it until that is known (see `picas.stores.doubt`). Every claim has a random id, since two equal documents
-get the same revision and would both win; by it a claim whose answer was lost is recognised.
+may be one of two winners, so nothing is done with it until that is known (see `picas.stores.doubt`). Every claim
+has a random id, since two equal documents get the same revision and would both win; by it a claim whose answer was
+lost is recognised.
 """
 
 from __future__ import annotations

@@ -42,7 +42,6 @@ PROLONG_SECONDS = 20.0
 POLL_SECONDS = (0.3, 1.0)
 """Shortest and longest time between two looks of somebody who waits for a turn."""
 
-
 UNSURE = 20
 """So often a turn is tried for that nobody has, without a quorum of a cluster or against others who try."""
 

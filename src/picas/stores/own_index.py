@@ -160,7 +160,7 @@ class OwnIndex:
                 self._push_keys = PushKeys(self._server, self._database)
         if self._push_keys is not None:
             return self._push_keys.known(keys)
-        query = {"reduce": False, **({"update": "false"} if lagging else {})}
+        query = {"reduce": False, **(LAGGING if lagging else {})}
         found = self._view(PUSH, "keys", query, {"keys": list(keys)})
         return {row["key"] for row in found}
 
