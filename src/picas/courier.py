@@ -36,6 +36,9 @@ GROUP_BYTES = 8 << 20
 GROUP_SECONDS = 0.05
 """How long the first result of a group waits for others."""
 
+MOST_GROUP_SECONDS = 0.5
+"""How long it waits at the most where the pool is slow: as long as the group before it took."""
+
 GIVE_UP_SECONDS = 0.5
 """How long a try may take to notice that time is up."""
 
@@ -73,6 +76,7 @@ class Courier(threading.Thread):
         self._on_settled = on_settled
         self._on_problem = on_problem
         self._queue: SimpleQueue[_Mark] = SimpleQueue()  # None: the end
+        self._group_seconds = GROUP_SECONDS
         self._go = threading.Event()  # do not wait for more: the group is full, or somebody wants it to go
         self._give_up_at: float | None = None
         self.hurried = False
@@ -82,6 +86,7 @@ class Courier(threading.Thread):
         self._spooled: dict[str, Path] = {}
         self.error: BaseException | None = None
         self.unsent = 0
+        self._sent = self._settled = 0
 
     def send(self, gather: Callable[[], Result]) -> None:
         """Bring this result back, soon.
@@ -89,9 +94,15 @@ class Courier(threading.Thread):
         Args:
             gather: called on the courier's thread; gathers what the attempt left behind.
         """
+        self._sent += 1
         self._queue.put(gather)
         if self._queue.qsize() >= GROUP:
             self._go.set()
+
+    @property
+    def waiting(self) -> int:
+        """How many results have been handed over and are not in the pool."""
+        return self._sent - self._settled
 
     def flush(self) -> threading.Event:
         """Bring back what has been handed over by now, at once; the event is set when that is done."""
@@ -147,7 +158,7 @@ class Courier(threading.Thread):
         item = self._queue.get()
         if callable(item) and self._queue.qsize() < GROUP - 1:
             # Asleep, not woken by each of the others: that would take the interpreter from the pilot every time.
-            self._go.wait(GROUP_SECONDS)
+            self._go.wait(self._group_seconds)
         self._go.clear()
         room = GROUP_BYTES
         while callable(item):
@@ -181,6 +192,7 @@ class Courier(threading.Thread):
         pause = Backoff(*PAUSE_SECONDS)
         self._under_way = group, marks
         while self.error is None:
+            begun = time.monotonic()
             try:
                 settled = self._finish(group)
             except PoolUnavailable as error:
@@ -196,6 +208,8 @@ class Courier(threading.Thread):
             except BaseException as error:  # noqa: BLE001 - handed to the pilot, which raises it
                 self.error = error
                 break
+            took = time.monotonic() - begun
+            self._group_seconds = min(max(GROUP_SECONDS, took), MOST_GROUP_SECONDS)
             self._note(settled)
             return
         self._give_up(group)
@@ -209,6 +223,7 @@ class Courier(threading.Thread):
         """Tell what became of results."""
         if self._abandoned.is_set():
             return
+        self._settled += len(settled)
         for result, verdict in settled:
             if verdict is None:
                 self._give_up([result])

@@ -53,6 +53,12 @@ LONGEST_WAIT = 3600.0
 UNFIT_LOOKED_AT = 5000
 """Tokens left in the pool of which a pilot that ends looks whether they need more cores than it has."""
 
+MOST_WAITING = 1000
+"""With so many results that wait for the pool nothing more is claimed: a pilot that dies has lost their work."""
+
+AHEAD_LOOK_SECONDS = 0.02
+"""How often a pilot without work then looks whether the pool has taken them."""
+
 SWEEP_SECONDS = 0.5
 """How long after the last end of an attempt strays are looked for once more: one may just have been forking."""
 
@@ -286,11 +292,18 @@ class Pilot:
         if self._reason or self._limit_reached():
             self._supply.rest()
             return
+        if self._is_ahead:
+            return
         left = None if self.max_tasks is None else self.max_tasks - self._started
         longest = max((runner.wall for runner in self._running.values()), default=0.0)
         settled = self._settled_count
         if self._supply.refill(self._free_slots(), left, longest):
             self._settled_at_look = settled
+
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether work ends faster than the pool takes the results: what is claimed now would only wait."""
+        return self._courier.waiting > MOST_WAITING
 
     def _tell_waiting(self, how: str) -> None:
         if self.wait:
@@ -302,6 +315,8 @@ class Pilot:
     def _until_next_tick(self) -> float | None:
         if self._in_process and self._supply:
             return 0.0
+        if self._is_ahead and not self._running:
+            return AHEAD_LOOK_SECONDS
         if not (self._running or self._supply.pending or self.wait):
             return 0.0  # nothing will ring: the last token has just run, and maybe it is all over
         times = [tick for runner in self._running.values() if (tick := runner.next_tick) is not None]

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from picas import courier, pilot
+from picas import courier, pilot, supply
 from picas.errors import InvalidInput, PoolRefused, PoolUnavailable
 from picas.payload import Payload
 from picas.pool import Pool, Result, Verdict
 from picas.spool import Spool, flush
 from picas.stores.base import Change
-from picas.tokens import Failure, Outcome, Token
+from picas.tokens import Failure, Outcome, State, Token
 
 
 class Faulty:
@@ -90,6 +90,20 @@ def result(token, exit_code=0, **fields):
 
 
 # --- A pool that does not answer ---
+
+
+def test_while_many_results_wait_nothing_more_is_claimed(bench, faulty, eventually, monkeypatch):
+    monkeypatch.setattr(pilot, "MOST_WAITING", 5)
+    monkeypatch.setattr(supply, "CLAIM_BATCH", 10)
+    bench.push(*range(1, 201))
+    faulty.fail(PoolUnavailable("the pool is away"), "replace")
+    with running(bench.pilot(lambda token: None, pool=Pool(faulty))) as done:
+        eventually(lambda: len(entries(bench)) > 5)
+        time.sleep(0.3)
+        assert bench.pool.counts()[State.TODO] > 150
+        faulty.errors = {}
+        eventually(lambda: done)
+    assert (done[0].done, done[0].reason) == (200, "empty")
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after-the-write"])

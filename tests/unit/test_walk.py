@@ -20,7 +20,7 @@ class Database:
 
     def __init__(self, docs):
         self.docs = {doc["_id"]: {"type": "token", "lock": 0, "done": 0, **doc} for doc in docs}
-        self.requests = 0
+        self.requests = self.documents_read = 0
         self.catch_up()
 
     def catch_up(self):
@@ -45,6 +45,7 @@ class Database:
         skip = query.get("skip", 0)
         found = found[skip:][: query["limit"]]
         if query.get("include_docs"):
+            self.documents_read += len(found)
             return [{**row, "doc": {**self.docs[row["id"]], "_rev": "1-x"}} for row in found]
         return [dict(row) for row in found]
 
@@ -150,6 +151,27 @@ def test_many_walks_on_a_lagging_index_seldom_meet(order, ids):
             break
     assert sorted(taken) == sorted(ids)
     assert tried < len(ids) * (1.5 if order == "priority" else 3)
+
+
+def test_what_others_have_just_taken_is_not_waded_through():
+    database = Database(tokens(20_000))
+    walk = Walk(database.read, None)
+    claim(database, walk, 40)
+    claim(database, walk, 40)
+    database.catch_up()
+    database.lock(f"token_{n}" for n in range(80, 9_000))  # and the index has not seen it
+    read = database.documents_read
+    won, tried = claim(database, walk, 40)
+    assert len(won) == tried > 0
+    assert database.documents_read - read < 300
+
+
+def test_of_few_tokens_each_of_many_takes_few():
+    database = Database(tokens(1_500))
+    walk = Walk(database.read, None)
+    claim(database, walk, 1)
+    walk.met_others(100, 0)
+    assert len(walk.candidates(200)) <= 1_500 / 250
 
 
 def test_what_is_claimed_under_another_condition_is_forgotten():

@@ -184,8 +184,9 @@ def command(
             )
         except (PicasError, KeyboardInterrupt):
             line.clear()
-            if done:
-                output.note(f"stopped after {text.counted(done, 'token')}; the same push again adds the rest")
+            # Of what is under way nobody knows yet whether it is in the pool.
+            after = f" after {text.counted(done, 'token')}" if done else ""
+            output.note(f"stopped{after}; the same push again adds the rest")
             raise
         return PushView(pool.url, result)
 

@@ -36,7 +36,7 @@ LEAVE_SECONDS = 1.0
 """How long is waited, when all is over, for a claim that is under way in another thread."""
 
 BACK_OFF_SECONDS = (0.01, 1.0)
-"""Shortest and longest pause between two of these tries."""
+"""Shortest and longest pause between two of these tries; not shorter than the first of them took."""
 
 
 class Claims:
@@ -98,12 +98,13 @@ class Claims:
         if self._crowded:
             self._crowded = False
             walk.scatter()
-        pause = Backoff(*BACK_OFF_SECONDS)
+        pause: Backoff | None = None
         tries = 0
         while tries < ROUNDS:
             held = self._doubts.take(limit)
             if held:
                 return held
+            begun = time.monotonic()
             candidates = walk.candidates(limit)
             if not candidates:
                 if self._doubts.look_again():
@@ -118,6 +119,9 @@ class Claims:
                 return won
             if refused < len(candidates):  # somebody was faster
                 tries += 1
+                if pause is None:  # the others take as long for theirs
+                    took = time.monotonic() - begun
+                    pause = Backoff(*(max(seconds, took) for seconds in BACK_OFF_SECONDS))
                 time.sleep(pause.seconds())
         raise PoolUnavailable(f"{self._server.url}: others were faster {ROUNDS} times in a row")
 

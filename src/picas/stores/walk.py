@@ -31,14 +31,23 @@ CONTENTION = 1 / 3
 """Share of a batch found taken from which on the walk goes elsewhere."""
 
 FRONT_SECONDS = 1.0
-"""How often it looks whether something has come to the front."""
+"""How often it looks whether something has come to the front, at the most."""
+
+FRONT_SHARE = 0.02
+"""Of its time, what such looks may take: they are rarer while the server is slow."""
+
+RANGE_SECONDS = 5.0
+"""For how long the first and the last number that are free are known well enough to choose one between them."""
 
 PAGE = 50
 """Rows read at a time at least; what is not claimed at once is kept."""
 
-BATCHES = (10, 1000)
+BATCHES = (3, 1000)
 """Where others are met fewer are claimed at a time, half as many each time but never less than the first number;
 among nobody slowly more again, up to the second."""
+
+SHARE = 1 / 250
+"""Of what is free, the most to claim at a time where others are met: of few tokens, few, so that all get some."""
 
 MOST_ROWS = 2000
 """Rows read at a time at most, to get past what does not fit."""
@@ -100,35 +109,42 @@ class Walk:
         self._newest = order == "newest"
         self._refused = refused
         self._place: _Place | None = None  # None: the front
-        self._front_seen = 0.0
+        self._next_look = 0.0
+        self._range: tuple[float, _Place, _Place] | None = None  # until when, from where to where is free
         self._kept: deque[Document] = deque()
         self._row_bytes = 0
         self._apart = False  # others are at the front
         self._crowd = False  # what is kept is in no order, so that others take other ones
         self._spread = 1  # how many batches from the front a walk by age may jump
+        self._free = 0  # tokens of the highest priority, when they were last counted
         self._most = BATCHES[1]  # tokens to claim at a time
 
     def candidates(self, limit: int) -> list[Document]:
         """Up to ``limit`` documents that were free when they were read; none if there are none at all."""
-        limit = min(limit, self._most)
         self._look_at_front()
+        limit = min(limit, self._most)
+        if self._apart:
+            limit = min(limit, max(BATCHES[0], int(self._free * SHARE)))
         if self._kept:
             return self._from_kept(limit)
         self._crowd = False
         # At the front order counts, and what was written just now is to be seen; from there on the index may lag.
         fresh = self._place is None
         if fresh:
-            self._front_seen = time.monotonic()
+            self._next_look = time.monotonic() + FRONT_SECONDS
         wanted = limit
         while True:
             sizes_known = bool(self._row_bytes)
             count = self._page(wanted)
             rows = self._rows(count, fresh=fresh)
-            self._keep(rows, self._page(limit))
+            taken = self._keep(rows, self._page(limit))
             if len(rows) == count and (not self._kept or (not sizes_known and len(self._kept) < limit)):
-                wanted = min(
-                    2 * wanted, MOST_ROWS
-                )  # there may be many more that were taken lately, or do not fit
+                if sizes_known and taken * 2 > len(rows):
+                    # Others are just here, and the index has not seen it: elsewhere, by one that has.
+                    self._go_elsewhere(limit)
+                    fresh = True
+                    continue
+                wanted = min(2 * wanted, MOST_ROWS)  # there may be many more that do not fit
                 continue
             if self._kept:
                 return self._from_kept(limit)
@@ -148,7 +164,7 @@ class Walk:
             self._apart = True
             self._most = max(BATCHES[0], min(self._most, tried) // 2)
             self._spread = min(self._spread * 2, MOST_SKIPPED)
-            self._place = self._near_front(tried) if self._by_age else self._anywhere()
+            self._go_elsewhere(tried)
         elif won:
             self._spread = 1
             self._most = min(BATCHES[1], self._most + 1 + self._most // 8)
@@ -168,7 +184,7 @@ class Walk:
             random.shuffle(docs)
             self._kept = deque(docs)
             self._apart = self._crowd = True
-            self._front_seen = time.monotonic()
+            self._next_look = time.monotonic() + FRONT_SECONDS
             self._place = _place_of(rows[-1])
 
     def forget(self, ids: Collection[str]) -> None:
@@ -176,14 +192,19 @@ class Walk:
         if self._kept:
             self._kept = deque(doc for doc in self._kept if doc["_id"] not in ids)
 
-    def _keep(self, rows: Rows, most: int) -> None:
-        """Take up to so many candidates from these rows, and stand where the last of them is."""
+    def _keep(self, rows: Rows, most: int) -> int:
+        """Take up to so many candidates from these rows, and stand where the last of them is; how many were taken."""
+        taken = 0
         for row in rows:
             self._place = _place_of(row)
-            if self._fits(row.get("doc")):
-                self._kept.append(row["doc"])
+            doc: Any = row.get("doc")
+            if self._fits(doc):
+                self._kept.append(doc)
                 if len(self._kept) >= most:
-                    return
+                    break
+            elif not isinstance(doc, dict) or state_of(doc) is not State.TODO:
+                taken += 1
+        return taken
 
     def _from_kept(self, limit: int) -> list[Document]:
         return [self._kept.popleft() for _ in range(min(limit, len(self._kept)))]
@@ -234,18 +255,25 @@ class Walk:
 
     def _look_at_front(self) -> None:
         """Go back to the front if something has come there that is to be taken first."""
-        if self._place is None or time.monotonic() - self._front_seen < FRONT_SECONDS:
+        begun = time.monotonic()
+        if self._place is None or begun < self._next_look:
             return
-        self._front_seen = time.monotonic()
+        if self._is_work_at_front():
+            self._place = None
+            self._kept.clear()
+        took = time.monotonic() - begun
+        self._next_look = begun + max(FRONT_SECONDS, took / FRONT_SHARE)
+
+    def _is_work_at_front(self) -> bool:
         top = self._top()
-        if top is None or (self._by_age and self._apart):
-            return
+        if top is None or self._place is None or (self._by_age and self._apart):
+            return False
         ends = _ends(top["key"][1], last=self._newest)
         rows = self._read({**ends, "reduce": False, "include_docs": True, "limit": 1, **LAGGING})
         # The index may lag behind: the document tells whether it is free.
-        if rows and self._fits(rows[0].get("doc")) and self._is_before(_place_of(rows[0]), self._place):
-            self._place = None
-            self._kept.clear()
+        return (
+            bool(rows) and self._fits(rows[0].get("doc")) and self._is_before(_place_of(rows[0]), self._place)
+        )
 
     def _is_before(self, found: _Place, place: _Place) -> bool:
         if self._by_age:
@@ -256,7 +284,11 @@ class Walk:
     def _top(self) -> Mapping[str, Any] | None:
         """The highest priority and how many free tokens have it."""
         groups = self._read({**FREE, "reduce": True, "group_level": 2, "limit": 1, **LAGGING})
+        self._free = groups[0]["value"] if groups else 0
         return groups[0] if groups else None
+
+    def _go_elsewhere(self, batch: int) -> None:
+        self._place = self._near_front(batch) if self._by_age else self._anywhere()
 
     def _anywhere(self) -> _Place | None:
         """A random place among the free tokens of the highest priority."""
@@ -264,17 +296,27 @@ class Walk:
         if top is None:
             return None
         priority, count = top["key"][1], top["value"]
-        ends = [
-            self._read({**_ends(priority, last=last), "reduce": False, "limit": 1, **LAGGING})
-            for last in (False, True)
-        ]
-        if not all(ends):
+        ends = self._range_of(priority)
+        if ends is None:
             return None
-        first, last = (_place_of(rows[0]) for rows in ends)
+        first, last = ends
         if count > DENSE * (last.number - first.number + 1) and last.number > first.number:
             number = random.uniform(first.number, last.number)  # noqa: S311 - spreads pilots
             return _Place(priority, number, "")
         return self._skipped(priority, min(count, MOST_SKIPPED))
+
+    def _range_of(self, priority: Any) -> tuple[_Place, _Place] | None:
+        """The first and the last place of a priority, as they were lately."""
+        now = time.monotonic()
+        if self._range is None or now >= self._range[0] or self._range[1].priority != priority:
+            ends = [
+                self._read({**_ends(priority, last=last), "reduce": False, "limit": 1, **LAGGING})
+                for last in (False, True)
+            ]
+            if not all(ends):
+                return None
+            self._range = now + RANGE_SECONDS, _place_of(ends[0][0]), _place_of(ends[1][0])
+        return self._range[1:]
 
     def _near_front(self, batch: int) -> _Place | None:
         """A random place within a stretch from the front that grows while others are met there."""
