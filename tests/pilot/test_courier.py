@@ -95,7 +95,7 @@ def result(token, exit_code=0, **fields):
 def test_while_many_results_wait_nothing_more_is_claimed(bench, faulty, eventually, monkeypatch):
     monkeypatch.setattr(pilot, "MOST_WAITING", 5)
     monkeypatch.setattr(supply, "CLAIM_BATCH", 10)
-    bench.push(*range(1, 201))
+    bench.push(*map(str, range(200)))
     faulty.fail(PoolUnavailable("the pool is away"), "replace")
     with running(bench.pilot(lambda token: None, pool=Pool(faulty))) as done:
         eventually(lambda: len(entries(bench)) > 5)
