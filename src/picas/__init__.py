@@ -12,35 +12,55 @@ from picas._version import __version__
 
 if TYPE_CHECKING:
     from picas.errors import PicasError
-    from picas.functions import Job
     from picas.pilot import Pilot
     from picas.pool import Pool, open_pool
     from picas.selection import Selection
     from picas.tokens import Failure, Outcome, State, Token
 
+# Here too are the modules of picasclient 1.x, such as picas.actors.
+__path__.append(f"{__path__[0]}/classic")
+
 _HOMES = {
+    "CouchDB": "picas.clients",
+    "Document": "picas.documents",
+    "EndlessViewIterator": "picas.iterators",
     "Failure": "picas.tokens",
-    "Job": "picas.functions",
+    "Job": "picas.documents",
     "Outcome": "picas.tokens",
     "PicasError": "picas.errors",
     "Pilot": "picas.pilot",
     "Pool": "picas.pool",
+    "PrioritizedViewIterator": "picas.iterators",
+    "RunActor": "picas.actors",
     "Selection": "picas.selection",
     "State": "picas.tokens",
+    "Task": "picas.documents",
+    "TaskViewIterator": "picas.iterators",
     "Token": "picas.tokens",
+    "User": "picas.documents",
+    "ViewIterator": "picas.iterators",
     "open_pool": "picas.pool",
 }
 
 __all__ = [
+    "CouchDB",
+    "Document",
+    "EndlessViewIterator",
     "Failure",
     "Job",
     "Outcome",
     "PicasError",
     "Pilot",
     "Pool",
+    "PrioritizedViewIterator",
+    "RunActor",
     "Selection",
     "State",
+    "Task",
+    "TaskViewIterator",
     "Token",
+    "User",
+    "ViewIterator",
     "__version__",
     "open_pool",
 ]

@@ -70,8 +70,8 @@ class Pilot:
 
     Args:
         pool: where the tokens are.
-        work: a function of a token (or of a token and a `picas.Job`); or a command as a list of strings
-            with ``{field}`` in them; or None for ``bash -c "$INPUT"``.
+        work: a function of a token (or of a token and a `picas.functions.Job`); or a command as a list of
+            strings with ``{field}`` in them; or None for ``bash -c "$INPUT"``.
         workers: slots; a token takes as many as its ``cores``, one if it has none.
         max_tasks: start at most so many tokens.
         max_time: start none after so many seconds; those that run are finished.
