@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, MutableMapping
+
+JOB_ID_FIELDS = ("dirac_job_id", "wms_job_id", "cream_job_id", "pbs_job_id", "slurm_job_id")
+"""The fields that name the batch job that holds a token; removed when the token is free again."""
 
 
 def batch_job_ids(environ: Mapping[str, str]) -> dict[str, str | None]:
@@ -32,3 +36,19 @@ def batch_job_ids(environ: Mapping[str, str]) -> dict[str, str | None]:
     if get("SLURM_JOB_ID"):
         return {"slurm_job_id": get("SLURM_JOB_ID")}
     return {}
+
+
+def add_job_id(doc: MutableMapping[str, Any]) -> None:
+    """Note in a token's document, or in a `picas.documents.Task`, which batch job this process runs in.
+
+    Nothing is changed outside of a batch job. Pilots do this by themselves; it is for programs of 1.x.
+    """
+    for name, value in batch_job_ids(os.environ).items():
+        doc[name] = value
+
+
+def remove_job_id(doc: MutableMapping[str, Any]) -> None:
+    """Take the ids of batch jobs out of a token's document, or out of a `picas.documents.Task`."""
+    for name in JOB_ID_FIELDS:
+        if name in doc:
+            del doc[name]

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from picas import jsontext
 from picas.errors import InvalidInput
+from picas.jobid import JOB_ID_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,9 +50,6 @@ MAX_MESSAGE = 4000
 
 MAX_EXCEPTION = 16_000
 """Characters of a traceback that are kept; its end. The attempt's own log has all of it."""
-
-JOB_ID_FIELDS = ("dirac_job_id", "wms_job_id", "cream_job_id", "pbs_job_id", "slurm_job_id")
-"""The fields that name the batch job that holds a token; removed when the token is free again."""
 
 RESERVED_FIELDS = frozenset(
     (

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from picas.errors import InvalidInput
+from picas.jobid import JOB_ID_FIELDS
 from picas.tokens import (
-    JOB_ID_FIELDS,
     MAX_HISTORY,
     AttachmentInfo,
     Claimer,
