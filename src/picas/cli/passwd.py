@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +11,15 @@ from picas import config, configfile
 from picas.cli import options, output, pools, text
 from picas.cli.group import verb
 from picas.credentials import KEYRING, Login, to_keyring
-from picas.errors import ConfigError, InvalidInput, PicasError, PoolRefused, PoolUnavailable
+from picas.errors import ConfigError, InvalidInput
 from picas.stores import connect
-from picas.stores.admin import change_password, who_am_i
-from picas.stores.http import Server
+from picas.stores.admin import exchange_password, who_am_i
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from picas.config import Access
-
-PAUSES_SECONDS = (0.0, 0.5, 2.0)
-"""Before each try of the new password: a server takes a moment to know it. After five wrong ones it locks us out."""
+    from picas.stores.http import Server
 
 
 class PasswordView(output.View):
@@ -86,17 +81,7 @@ def command(call: options.Call, user: str | None, password_stdin: bool) -> outpu
         new = Login(name, _new_password(name, from_stdin=password_stdin))
         own = name == login.username
         staged = _stage(login, new) if own else None
-        try:
-            change_password(server, myself, name, new.password)
-        except PoolUnavailable as error:
-            raise _uncertain(server, name, error, staged) from error
-        except PicasError:
-            _forget(staged)
-            raise
-        try:
-            _try(server, new, settings.access)
-        except PicasError as error:
-            raise _uncertain(server, name, error, staged) from error
+        exchange_password(server, myself, new, settings.access, staged)
     changed, old = _keep(server, login, new, staged) if own else ("", "")
     return PasswordView(server.url, name, changed, old)
 
@@ -121,38 +106,6 @@ def _stage(login: Login, new: Login) -> Path | None:
     if login.source != str(file):
         return None
     return configfile.stage(file, {"couchdb.password": new.password})
-
-
-def _try(server: Server, new: Login, access: Access) -> None:
-    """Log in with the new password.
-
-    Raises:
-        PoolRefused, PoolUnavailable: that did not work.
-    """
-    for pause in PAUSES_SECONDS:
-        time.sleep(pause)
-        with closing(Server(server.url, new, access)) as again:
-            try:
-                who_am_i(again)
-            except PoolRefused:
-                if pause == PAUSES_SECONDS[-1]:
-                    raise
-            else:
-                return
-
-
-def _uncertain(server: Server, name: str, error: PicasError, staged: Path | None) -> PicasError:
-    """What to say if nobody knows which password the server has now: neither has been forgotten here."""
-    places = f"The old one is where it was, the new one in {staged}. " if staged else ""
-    return PoolRefused(
-        f"it is not certain which password of {name} {server.url} has now: {error.message}",
-        f"{places}Try both, and picas passwd again.",
-    )
-
-
-def _forget(staged: Path | None) -> None:
-    if staged is not None:
-        staged.unlink()
 
 
 def _keep(server: Server, login: Login, new: Login, staged: Path | None) -> tuple[str, str]:

@@ -5,21 +5,30 @@ The requests are CouchDB's: https://docs.couchdb.org/en/stable/api/
 
 from __future__ import annotations
 
+import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from picas.errors import InvalidInput, PoolRefused
+from picas.errors import InvalidInput, PicasError, PoolRefused, PoolUnavailable
+from picas.stores.http import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
-    from picas.stores.http import Answer, Server
+    from picas.config import Access
+    from picas.credentials import Login
+    from picas.stores.http import Answer
 
 ADMIN = "_admin"
 """The role of those who may do everything on a server."""
 
 MAY_NOT = (401, 403)
+
+PAUSES_SECONDS = (0.0, 0.5, 2.0)
+"""Before each try of the new password: a server takes a moment to know it. After five wrong ones it locks us out."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,60 @@ def change_password(server: Server, user: User, username: str, password: str) ->
         )
     written = server.request("PUT", path, {**answer.value, "password": password}, expect=(400,))
     _check_taken(server, written)
+
+
+def exchange_password(server: Server, user: User, new: Login, access: Access, staged: Path | None) -> None:
+    """Change a password, and forget the old one only when the server has taken the new one.
+
+    Args:
+        user: who asks.
+        new: whose password it becomes, and which.
+        staged: a file with the new one that is to be put in the place of one with the old one, if there is
+            any. It is removed if the old one still holds.
+
+    Raises:
+        PoolRefused, InvalidInput: as for `change_password`; or nobody knows which one holds, and both are
+            where they were.
+    """
+    try:
+        change_password(server, user, new.username, new.password)
+    except PoolUnavailable as error:
+        raise _uncertain(server, new.username, error, staged) from error
+    except PicasError:
+        if staged is not None:
+            staged.unlink()
+        raise
+    try:
+        _try(server, new, access)
+    except PicasError as error:
+        raise _uncertain(server, new.username, error, staged) from error
+
+
+def _try(server: Server, new: Login, access: Access) -> None:
+    """Log in with the new password.
+
+    Raises:
+        PoolRefused, PoolUnavailable: that did not work.
+    """
+    for pause in PAUSES_SECONDS:
+        time.sleep(pause)
+        with closing(Server(server.url, new, access)) as again:
+            try:
+                who_am_i(again)
+            except PoolRefused:
+                if pause == PAUSES_SECONDS[-1]:
+                    raise
+            else:
+                return
+
+
+def _uncertain(server: Server, name: str, error: PicasError, staged: Path | None) -> PicasError:
+    """What to say if nobody knows which password the server has now: neither has been forgotten here."""
+    places = f"The old one is where it was, the new one in {staged}. " if staged else ""
+    return PoolRefused(
+        f"it is not certain which password of {name} {server.url} has now: {error.message}",
+        f"{places}Try both, and picas passwd again.",
+    )
 
 
 def _change_administrator(server: Server, username: str, password: str) -> bool:
