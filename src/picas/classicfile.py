@@ -5,7 +5,6 @@ Reading and writing it is for programs of 1.x, and for moving on: `picas config 
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from picas.credentials import write_private
 from picas.errors import ConfigError, MissingExtra
 
 FIELDS = ("host_url", "database", "username", "encrypted_password")
@@ -112,7 +112,7 @@ def stage(path: Path, content: ClassicConfig) -> Path:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             new.unlink()
-        _write_private(new, text.encode())
+        write_private(new, text.encode())
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error}", "Check the folder's permissions.") from error
     return new
@@ -133,7 +133,7 @@ def make_key(path: Path) -> bool:
     key = _extra("cryptography.fernet").Fernet.generate_key()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_private(path, key)
+        write_private(path, key)
     except FileExistsError:
         return False
     except OSError as error:
@@ -200,16 +200,3 @@ def _extra(module: str) -> Any:
             f"the configuration of 1.x needs a package that is not installed: {module.partition('.')[0]}",
             "pip install 'picas[classic]'",
         ) from None
-
-
-def _write_private(path: Path, data: bytes) -> None:
-    """A new file that only its owner can read.
-
-    Raises:
-        FileExistsError: there is one.
-        OSError: it cannot be written.
-    """
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Union
 
 from picas import config
+from picas.credentials import write_private
 from picas.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,11 +51,7 @@ def stage(path: Path, changes: Mapping[str, Setting]) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             new.unlink()
-        # never readable by others, not even for a moment
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        write_private(new, text.encode())
     except (OSError, UnicodeError) as error:
         raise ConfigError(
             f"{path} cannot be written: {error}", "Check the folder's permissions and the space on its disk."

@@ -131,6 +131,19 @@ def check_private(path: Path) -> None:
         )
 
 
+def write_private(path: Path, data: bytes) -> None:
+    """Make a file that nobody but its owner can read, not even for a moment. It is on the disk afterwards.
+
+    Raises:
+        FileExistsError: there is one of that name.
+        OSError: it cannot be written.
+    """
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def from_netrc(server: str, username: str | None, environ: Mapping[str, str] = os.environ) -> Login | None:
     """The login that ``$NETRC``, else ``~/.netrc``, has for exactly this host; of this user, if one is given.
 

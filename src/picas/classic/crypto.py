@@ -10,10 +10,11 @@ CRYPTO_KEY_PATH = str(classicfile.key_path())
 """Where the key is unless a call names another."""
 
 
-def generate_and_save_key(key_path: str = CRYPTO_KEY_PATH, skip_if_exists: bool = True) -> None:  # noqa: FBT001, FBT002 - as in 1.x
+def generate_and_save_key(key_path: str | None = None, skip_if_exists: bool = True) -> None:  # noqa: FBT001, FBT002 - as in 1.x
     """Make a new key in a file that only its owner can read.
 
     Args:
+        key_path: the file; `CRYPTO_KEY_PATH` if none is given.
         skip_if_exists: leave a key that is there. With False it is replaced if the user says yes, and what
             was encrypted with it cannot be read any more.
 
@@ -21,7 +22,7 @@ def generate_and_save_key(key_path: str = CRYPTO_KEY_PATH, skip_if_exists: bool 
         ConfigError: it cannot be written.
         MissingExtra: the package for encryption is not installed.
     """
-    path = Path(key_path).expanduser()
+    path = Path(key_path or CRYPTO_KEY_PATH).expanduser()
     if path.exists() and not skip_if_exists:
         if input(f"{path} is there already. Replace it (y/N)? ").strip().lower() != "y":
             return

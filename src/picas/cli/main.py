@@ -11,7 +11,7 @@ from picas.cli import output
 from picas.errors import InvalidInput, PicasError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 FAILED = 1
 USAGE = 2
@@ -32,7 +32,7 @@ def run(args: Sequence[str]) -> int:
     """Run a command line; its exit code."""
     output.prepare()
     own = list(args[: args.index("--")]) if "--" in args else list(args)
-    return _guarded(list(args) or ["--help"], as_json="--json" in own)
+    return guarded(lambda: _dispatch(list(args) or ["--help"]), as_json="--json" in own)
 
 
 def _dispatch(args: list[str]) -> int:
@@ -44,9 +44,10 @@ def _dispatch(args: list[str]) -> int:
     return group.invoke(args)
 
 
-def _guarded(args: list[str], *, as_json: bool) -> int:
+def guarded(action: Callable[[], int], *, as_json: bool) -> int:
+    """Do what a command line means; what ends it becomes a message and an exit code."""
     try:
-        return _dispatch(args)
+        return action()
     except PicasError as error:
         output.fail(error, as_json=as_json)
         return USAGE if isinstance(error, InvalidInput) else FAILED
