@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from picas import config
-from picas.errors import PoolRefused
+from picas.errors import InvalidInput, PoolRefused
 from picas.pool import Pool
-from picas.stores import PATIENCE_SECONDS, connect, open_store
+from picas.stores import PATIENCE_SECONDS, connect, design, open_store, path_of
 
 from . import couch_errors
 from .couch_errors import ResourceConflict, ResourceNotFound
@@ -21,12 +21,17 @@ from .documents import Document, Task
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping, Sequence
 
+    from picas.stores.sqlite import SqliteStore
+
     from .rows import StoredDocument, ViewResults
 
 __all__ = ["CouchClient", "CouchDB", "Document", "ResourceConflict", "ResourceNotFound", "Task"]
 
 MONITOR = "Monitor"
 """The design document with the views of all tokens."""
+
+NOT_FREE = ("locked", "done", "error")
+"""Views of tokens that no claim takes."""
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +78,13 @@ class CouchDB:
 
     def _connect(self, *, create: bool = False) -> None:
         url, access = self._opened
+        if url.startswith("sqlite:"):
+            from .embedded_database import EmbeddedBackend  # noqa: PLC0415 - only what is used is loaded
+
+            store = _embedded(url, create=create)
+            self._opened = (store.url, access)  # the same file after a change of directory
+            self.db = Database(EmbeddedBackend(store))
+            return
         from picas.stores import admin  # noqa: PLC0415
 
         from .http_database import HttpBackend  # noqa: PLC0415
@@ -105,6 +117,35 @@ class CouchDB:
         """The pool in this database: what claims, runs and finishes."""
         url, access = self._opened
         return Pool(open_store(url, access, patience=PATIENCE_SECONDS))
+
+    def claim_pool(self, view: str, design_doc: str = MONITOR, **view_params: Any) -> Pool | None:
+        """The pool whose claims take what a view lists; None where a program has to read the view by itself.
+
+        That is so of views of tokens that are not free, of an embedded pool's views that are functions, and with
+        any other options.
+
+        Raises:
+            ResourceNotFound: there is no such view.
+        """
+        name = view if "/" in view else f"{design_doc}/{view}"
+        if view_params or name.rpartition("/")[2] in NOT_FREE:
+            return None
+        if name == f"{MONITOR}/todo" and self._lists_all():
+            return self.pool
+        try:
+            return self.pool.through(name)
+        except InvalidInput:
+            self.view(name, reduce=False, limit=0).rows  # noqa: B018 - raises where there is no such view
+            return None
+
+    def _lists_all(self) -> bool:
+        """Whether ``Monitor/todo`` is what everybody takes it for: all free tokens. So it is where it is missing."""
+        doc = self.db.get(f"_design/{MONITOR}")
+        if doc is None or "todo" not in (doc.get("views") or {}):
+            return True
+        judged = design.judge(MONITOR, doc)
+        is_ours = judged.ours and judged.standing in ("current", "older") and not judged.where
+        return is_ours or design.known_list(doc["views"]["todo"]) == "todo"
 
     # --- Reading ---
 
@@ -269,6 +310,16 @@ class CouchDB:
 
 class CouchClient(CouchDB):
     """A database of tokens, as programs of the generation before know it: they use its ``db``."""
+
+
+def _embedded(url: str, *, create: bool) -> SqliteStore:
+    """The store in a file, which is made if it is not there."""
+    from picas.stores.sqlite import SqliteStore  # noqa: PLC0415
+
+    store = SqliteStore(path_of(url))
+    if create and store.documents.versions():
+        raise couch_errors.exists(f"there are documents in {url} already")
+    return store
 
 
 def _fields(doc: Document | MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -32,20 +32,31 @@ def open_store(url: str, access: Access | None = None, *, patience: float = 0.0)
         ConfigError: the URL names no kind of store that there is, or the access cannot be used.
         PoolRefused, PoolUnavailable: the store cannot be opened.
     """
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, _ = url.partition("://")
     if not separator:
         raise ConfigError(f"'{url}' is not the address of a pool", POOL_FORMS)
     if scheme == "sqlite":
-        if not rest.startswith("/") or rest == "/":
-            raise ConfigError(f"'{url}' does not name a file", POOL_FORMS)
+        path = path_of(url)
         from picas.stores.sqlite import SqliteStore  # noqa: PLC0415 - only the store that is used is loaded
 
-        return SqliteStore(Path(unquote(rest[1:])).absolute())
+        return SqliteStore(path)
     if scheme in ("http", "https"):
         from picas.stores.couchdb import CouchStore  # noqa: PLC0415
 
         return CouchStore(*connect(url, access, patience=patience))
     raise ConfigError(f"there is no kind of pool called '{scheme}'", POOL_FORMS)
+
+
+def path_of(url: str) -> Path:
+    """The file of an embedded pool, absolute.
+
+    Raises:
+        ConfigError: the URL names none.
+    """
+    rest = url.partition("://")[2]
+    if not rest.startswith("/") or rest == "/":
+        raise ConfigError(f"'{url}' does not name a file", POOL_FORMS)
+    return Path(unquote(rest[1:])).absolute()
 
 
 def connect(url: str, access: Access | None = None, *, patience: float = 0.0) -> tuple[Server, str]:

@@ -42,11 +42,13 @@ class Change:
         attach: files to attach; a name that is there already is replaced.
         rename: old name → new name of attachments that are there, done before ``attach``; a name that is
             not there is passed over.
+        remove: names of attachments that are to go, unless ``attach`` has new ones of that name.
     """
 
     token: Token
     attach: tuple[Payload, ...] = ()
     rename: Mapping[str, str] = field(default_factory=dict)
+    remove: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -291,7 +291,8 @@ class CouchStore:
                 if copy is None:
                     return None
                 payloads.setdefault(new, copy)
-        kept = {name: info for name, info in stubs.items() if name not in payloads}
+        gone = payloads.keys() | set(change.remove)
+        kept = {name: info for name, info in stubs.items() if name not in gone}
         return bulk.Write(bulk.document(change.token), kept, tuple(payloads.values()))
 
     def _as_written(self, token: Token, written: bulk.Written, write: bulk.Write) -> Token:

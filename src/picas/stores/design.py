@@ -120,6 +120,37 @@ def is_readable(name: str, doc: Mapping[str, Any]) -> bool:
     )
 
 
+def known_list(view: object) -> str | None:
+    """Which of the classic views, of all tokens, a view is that programs of 1.x write; None for any other.
+
+    They differ by blanks, quotes and semicolons from each other, and from ours by nothing that counts.
+    """
+    if not isinstance(view, dict) or not isinstance(view.get("map"), str):
+        return None
+    text = _plain(view["map"])
+    if text.startswith(_HEAD) and text.endswith("}}"):
+        body = text[len(_HEAD) : -2]
+        for name, test in _TESTS.items():
+            if body in (f"if({test}){{{_EMIT}}}", f"if({test}){_EMIT}"):
+                return name
+        if _plain(view.get("reduce") or "") not in _SUMS:
+            return None
+        totals = [f'if({test}){{emit("{name}",1)}}' for name, test in _TESTS.items()]
+        return TOTALS if body == "".join(totals) else None
+    return None
+
+
+def _plain(text: str) -> str:
+    return "".join(text.split()).replace("'", '"').replace(";", "")
+
+
+_HEAD = 'function(doc){if(doc.type=="token"){'
+_EMIT = "emit(doc._id,doc._id)"
+_TESTS = {name: "".join(test.split()) for name, test in _LISTS.items()}
+_TESTS["error"] = "doc.lock>0&&doc.done>0&&parseInt(doc.exit_code)!=0"
+_SUMS = ("_sum", "function(key,values,rereduce){returnsum(values)}")
+
+
 def slow_reduce(doc: Mapping[str, Any]) -> bool:
     """Whether the totals are summed in JavaScript, which costs five times what the server's own sum does."""
     total = _views(doc).get(TOTALS)

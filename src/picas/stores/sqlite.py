@@ -23,6 +23,7 @@ from picas import jsontext
 from picas.errors import InvalidInput, PoolRefused, PoolUnavailable, TokenNotFound, TokenTooLarge
 from picas.payload import CHUNK_BYTES
 from picas.stores.base import Change, Progress
+from picas.stores.sqlite_documents import IS_OTHER, SqliteDocuments
 from picas.stores.sqlite_file import open_file, translated_errors
 from picas.stores.timed import TimedWatch
 from picas.tokens import AttachmentInfo, State, Token, ended_at, number_after, priority_of, state_of
@@ -63,6 +64,8 @@ SHORTEST_SECONDS = 0.001
 PAGE = 100
 """Tokens read at a time by a scan."""
 
+_IS_TOKEN = f"(state IS NOT NULL OR NOT {IS_OTHER})"
+
 _ORDER_BY = {"priority": "priority DESC, seq", "oldest": "seq", "newest": "seq DESC"}
 _BRACKET_OR_STRING = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"')
 
@@ -82,6 +85,7 @@ class SqliteStore:
 
     Args:
         path: the file; made if it is not there.
+        only: claims take only tokens that fit.
 
     Raises:
         PoolRefused, PoolUnavailable: see `picas.stores.sqlite_file.open_file`.
@@ -89,8 +93,9 @@ class SqliteStore:
 
     at_once = 1
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, only: Selection | None = None) -> None:
         self.path = path
+        self._only = only
         self.url = "sqlite:///" + str(path).replace("%", "%25")
         self._idle: list[sqlite3.Connection] = []
         self._pid = os.getpid()
@@ -272,7 +277,7 @@ class SqliteStore:
         self, states: Collection[State] | None = None, where: Selection | None = None
     ) -> Iterator[Token]:
         if states is None:
-            streams = [self._scan("1", [], where)]
+            streams = [self._scan(_IS_TOKEN, [], where)]
         else:
             # One walk of the (state, seq) index for each, merged: no state is searched for among the others.
             streams = [self._scan("state = ?", [state.value], where) for state in sorted(set(states))]
@@ -303,9 +308,12 @@ class SqliteStore:
         counted: dict[State | None, int] = dict.fromkeys((*State, None), 0)
         with self._connection() as db:
             for state, count in db.execute(
-                f"SELECT state, count(*) FROM token WHERE {condition} GROUP BY state", params
+                f"SELECT state, count(*) FROM token WHERE state IS NOT NULL AND {condition} GROUP BY state",
+                params,
             ):
-                counted[State(state) if state else None] = count
+                counted[State(state)] = count
+            odd = f"SELECT count(*) FROM token WHERE state IS NULL AND {_IS_TOKEN} AND {condition}"
+            counted[None] = db.execute(odd, params).fetchone()[0]
         return counted
 
     def progress(self, seconds: float) -> Progress:
@@ -325,7 +333,12 @@ class SqliteStore:
         return Progress(now, seconds, finished, wall)
 
     def other_documents(self) -> int:
-        return 0  # a pool's file holds nothing else
+        return self.documents.others()
+
+    @property
+    def documents(self) -> SqliteDocuments:
+        """All documents, those that are no tokens among them."""
+        return SqliteDocuments(self._read, self._with_attachments)
 
     def read_attachment(self, token_id: str, name: str) -> Iterator[bytes]:
         with self._connection() as db:
@@ -360,6 +373,8 @@ class SqliteStore:
     def claim(
         self, take: Callable[[Token], Token], limit: int, where: Selection | None, order: str
     ) -> list[Token]:
+        if self._only is not None:
+            where = self._only if where is None else self._only & where
         condition, params = where.sql() if where else ("1", [])
         # Said, because SQLite's planner would rather sort all todo tokens than walk a partial index in order.
         index = "token_queue" if order == "priority" else "token_age"
@@ -384,10 +399,13 @@ class SqliteStore:
         return claimed
 
     def through(self, view: str) -> SqliteStore:
-        raise InvalidInput(
-            f"{self.url} is a file and has no views such as {view}",
-            "Say which tokens you mean by a condition, such as --where 'cores == 1'.",
-        )
+        found = self.documents.listed(view)
+        if found is None or found[0] is not State.TODO:
+            raise InvalidInput(
+                f"{self.url} is a file and has no view {view} that tokens could be claimed by",
+                "Say which tokens you mean by a condition, such as --where 'cores == 1'.",
+            )
+        return SqliteStore(self.path, found[1])
 
     def watch(self) -> TimedWatch:
         return TimedWatch()
@@ -411,6 +429,8 @@ class SqliteStore:
                     written.append(None)
                     continue
                 self._rename(db, seq, change)
+                gone = [(seq, name) for name in change.remove]
+                db.executemany("DELETE FROM attachment WHERE token = ? AND name = ?", gone)
                 self._attach(db, seq, attached)
                 written.append(Token(token.id, token.body, _rev(seq, rev + 1)))
             self._unstage(db, brought)
