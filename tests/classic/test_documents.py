@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pytest
+
 from picas.documents import Document, Job, Task, User
 from picas.tokens import State, state_of
 
@@ -190,10 +191,9 @@ def test_a_task_without_a_count_is_scrubbed_all_the_same(fields: dict[str, Any])
 def test_an_error_is_noted_with_its_traceback_and_marks_the_task() -> None:
     task = Task({"_id": "a", "type": "token"})
     assert not task.has_error()
-    try:
+    with pytest.raises(ZeroDivisionError) as raised:
         _ = 1 / 0
-    except ZeroDivisionError as error:
-        assert task.error("it broke", error) is task
+    assert task.error("it broke", raised.value) is task
     assert (task["lock"], task["done"]) == (99, 99)
     assert task.has_error()
     assert task.is_done()
