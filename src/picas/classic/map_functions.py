@@ -103,4 +103,6 @@ def _engine(name: str) -> Any:
 
 def _function(name: str, text: str) -> str:
     # Evaluated apart, so that what is not one expression is an error and not a part of our own program.
-    return f"var {name} = (0, eval)({json.dumps(f'({text.strip().rstrip(chr(59))})')});"
+    expression = json.dumps(f"({text.strip().rstrip(';')})")
+    check = f"if (typeof {name} !== 'function') throw new TypeError('it is a ' + typeof {name});"
+    return f"var {name} = (0, eval)({expression}); {check}"
