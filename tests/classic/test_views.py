@@ -236,7 +236,8 @@ IN_ORDER = [
 
 
 def test_keys_are_in_couchdbs_order_of_types() -> None:
-    assert sorted(IN_ORDER[::-1], key=collated) == IN_ORDER
+    backwards = IN_ORDER[::-1]
+    assert sorted(backwards, key=collated) == IN_ORDER
     rows = [Emitted(key, "b", 1) for key in IN_ORDER] + [Emitted(None, "a", 1)]
     assert [row.id for row in in_order(rows)][:2] == ["a", "b"]
 
