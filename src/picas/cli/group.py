@@ -32,7 +32,7 @@ VERBS = {
     "copy": "Copy tokens to another pool.",
     "passwd": "Change your password on the pool's server.",
     "config": "The configuration file: make it of that of 1.x.",
-    "views": "The views of a CouchDB database: make, list, remove them.",
+    "views": "The views of a pool: make, list, remove them.",
     "flush": "Send finished work that the pool could not take at the time.",
     "completion": "Completion for bash, zsh or fish.",
 }

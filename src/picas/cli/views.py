@@ -21,7 +21,7 @@ MONITOR = "Monitor"
 BEHIND = 500
 """So many changes that an index does not have yet are told; fewer are a matter of moments."""
 
-_HELP = """The views of a CouchDB database.
+_HELP = """The views of a pool.
 
 Pilots find their tokens by design documents of PiCaS's own, which are written into an empty database by
 themselves. People and older programs look at the classic views: todo, locked, done, error and overview_total, in
@@ -203,19 +203,13 @@ def remove(call: options.Call, /, *, name: str, force: bool) -> output.View:
 
 
 def _opened(call: options.Call) -> tuple[str, Designs]:
-    """The pool's URL and its design documents.
-
-    Raises:
-        InvalidInput: it is not in CouchDB.
-    """
+    """The pool's URL and its design documents."""
     from picas.stores.couchdb import CouchStore  # noqa: PLC0415 - start-up
+    from picas.stores.file_designs import FileDesigns  # noqa: PLC0415
+    from picas.stores.sqlite import SqliteStore  # noqa: PLC0415
 
-    url = call.settings.pool
-    if not url.startswith(("http://", "https://")):
-        raise InvalidInput(
-            f"{url} is a file and has no views",
-            "It counts and selects by itself: picas status, picas list --where.",
-        )
     store = pools.existing(call).store
+    if isinstance(store, SqliteStore):
+        return store.url, FileDesigns(store)
     assert isinstance(store, CouchStore)
     return store.url, store.designs

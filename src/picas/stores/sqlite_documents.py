@@ -110,6 +110,12 @@ class SqliteDocuments:
             ).fetchall()
             return self._load(db, rows)[0].document() if rows else None
 
+    def design_names(self) -> list[str]:
+        """The names of the design documents that were written into the file."""
+        with self._read() as db:
+            rows = db.execute("SELECT id FROM token WHERE id LIKE '!_design/%' ESCAPE '!'").fetchall()
+        return [row[0].partition("/")[2] for row in rows]
+
     def listed(self, view: str) -> tuple[State | None, Selection | None] | None:
         """What a view lists that is one of the classic five: tokens in a state, or in any; and those that fit.
 
