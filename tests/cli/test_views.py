@@ -31,9 +31,10 @@ def _todo(shell: Shell) -> dict[str, int]:
 
 def test_monitor_is_there_without_being_made(views: Shell) -> None:
     assert _todo(views) == {"Monitor": 3}
-    assert _outcomes(views) == {"Monitor": "created"}
     assert _outcomes(views) == {"Monitor": "unchanged"}
     assert _todo(views) == {"Monitor": 3}
+    removed = views("views", "remove", "Monitor")
+    assert (removed.code, "part of every embedded pool" in removed.err) == (2, True)
 
 
 def test_a_view_of_a_part_is_what_a_pilot_may_run(views: Shell) -> None:

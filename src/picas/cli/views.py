@@ -1,4 +1,4 @@
-"""``picas views``: the design documents of a CouchDB database."""
+"""``picas views``: the design documents of a pool."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from picas.selection import Selection
-    from picas.stores.designs import Designs, Found, Made
+    from picas.stores.classic_designs import ClassicDesigns, Found, Made
 
 MONITOR = "Monitor"
 
@@ -202,14 +202,14 @@ def remove(call: options.Call, /, *, name: str, force: bool) -> output.View:
     return RemovedView(pool, name)
 
 
-def _opened(call: options.Call) -> tuple[str, Designs]:
+def _opened(call: options.Call) -> tuple[str, ClassicDesigns]:
     """The pool's URL and its design documents."""
     from picas.stores.couchdb import CouchStore  # noqa: PLC0415 - start-up
-    from picas.stores.file_designs import FileDesigns  # noqa: PLC0415
     from picas.stores.sqlite import SqliteStore  # noqa: PLC0415
+    from picas.stores.sqlite_designs import SqliteDesigns  # noqa: PLC0415
 
     store = pools.existing(call).store
     if isinstance(store, SqliteStore):
-        return store.url, FileDesigns(store)
+        return store.url, SqliteDesigns(store)
     assert isinstance(store, CouchStore)
     return store.url, store.designs
