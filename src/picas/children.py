@@ -205,6 +205,75 @@ def signal_group(pid: int, number: int) -> bool:
     return True
 
 
+def started() -> set[int]:
+    """The children of this process, dead ones that nobody has waited for included."""
+    found = _children_of(os.getpid())
+    return set(_below([os.getpid()], deep=False)) if found is None else set(found)
+
+
+def living_below(spared: set[int]) -> set[int]:
+    """The living processes that this one has started, and what they have started in turn.
+
+    Args:
+        spared: children that are not meant, nor what they have started.
+    """
+    return {
+        pid for pid in _below([pid for pid in started() if pid not in spared], deep=True) if not _is_dead(pid)
+    }
+
+
+def _below(roots: list[int], *, deep: bool) -> list[int]:
+    """The processes below these; with ``deep`` all the way down, and with these."""
+    parents: dict[int, int] | None = None
+    found: list[int] = []
+    todo = list(roots)
+    while todo:
+        pid = todo.pop()
+        below = _children_of(pid)
+        if below is None:
+            parents = _parents_by_ps() if parents is None else parents
+            below = [child for child, parent in parents.items() if parent == pid]
+        if not deep:
+            return below
+        found.append(pid)
+        todo += below
+    return found
+
+
+def _children_of(pid: int) -> list[int] | None:
+    """The children of a process, none if it is gone; None where the system does not tell."""
+    if not os.path.lexists(f"/proc/self/task/{os.getpid()}/children"):
+        return None
+    found: list[int] = []
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                found += map(int, file.read().split())
+    return found
+
+
+def _is_dead(pid: int) -> bool:
+    """Whether it is gone, or waits only for somebody to ask how it ended."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in b"ZX"  # proc(5): pid (name) state …
+    except FileNotFoundError:
+        return os.path.lexists("/proc/self/stat")  # else ps has just told that it lives
+    except OSError:
+        return True
+
+
+def _parents_by_ps() -> dict[int, int]:
+    """All living processes, each with its parent."""
+    import subprocess  # noqa: PLC0415 - only where the system does not tell otherwise
+
+    told = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid=,state="], stdout=subprocess.PIPE, text=True, check=True
+    )
+    rows = (line.split() for line in told.stdout.splitlines())
+    return {int(pid): int(parent) for pid, parent, state in rows if not state.startswith("Z")}
+
+
 def group_lives(pid: int) -> bool:
     """Whether a group whose leader has ended, and has been waited for, has any members left."""
     with suppress(ChildProcessError):

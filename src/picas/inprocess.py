@@ -7,8 +7,9 @@ import io
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Callable, TextIO
 
 from picas.errors import InfrastructureError
 from picas.functions import Job, told
@@ -18,12 +19,37 @@ from picas.pool import Result
 from picas.tokens import Failure, Outcome, Usage, log_names
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from picas.functions import FunctionWork
     from picas.scratch import Attempt
+    from picas.tokens import Token
 
 
 THREAD_MARK = "picas-"
 """What the names of a pilot's own threads begin with: what those print is no function's output."""
+
+
+class OwnWork(ABC):
+    """Work in the pilot's own process, one token at a time, that says itself what becomes of its token.
+
+    It is for programs that work on the document. What it prints goes where the pilot's own output goes.
+
+    Attributes:
+        in_turn: nothing more is claimed before the result of the last token is in the pool.
+    """
+
+    in_turn = False
+
+    @abstractmethod
+    def run(self, token: Token, interruptible: Interruptible) -> Result:
+        """Do the work of a token; how that went, with `picas.pool.Result.edits`.
+
+        An exception ends the pilot, which leaves the token locked.
+
+        Args:
+            interruptible: what may be interrupted when the pilot has to go is to be `Interruptible.within` it.
+        """
 
 
 class Interrupted(BaseException):
@@ -31,15 +57,38 @@ class Interrupted(BaseException):
 
 
 class Interruptible:
-    """Whether a function is running that a signal handler may interrupt."""
+    """Whether a function is running that a signal handler may interrupt.
+
+    Attributes:
+        interrupted: it was done; the function may have caught that and gone on.
+    """
 
     def __init__(self) -> None:
-        self.inside = False
+        self.inside = self.interrupted = False
+        self._stop: Callable[[], object] | None = None
 
     def interrupt(self) -> None:
         """Raise `Interrupted` in the function that runs, if one does; for signal handlers."""
         if self.inside:
+            self.interrupted = True
+            if self._stop is not None:
+                self._stop()
             raise Interrupted
+
+    @contextlib.contextmanager
+    def within(self, stop: Callable[[], object]) -> Iterator[None]:
+        """What runs in here may be interrupted.
+
+        Args:
+            stop: called first, in the signal handler; stops what would not let the function end, such as its children.
+        """
+        self._stop = stop
+        self.inside = True
+        try:
+            yield
+        finally:
+            self.inside = False
+            self._stop = None
 
 
 def call(

@@ -18,7 +18,7 @@ from picas.config import ORDERS
 from picas.courier import Courier
 from picas.errors import InfrastructureError, InvalidInput, PicasError, PoolUnavailable
 from picas.functions import FunctionWork
-from picas.inprocess import Interruptible, call
+from picas.inprocess import Interruptible, OwnWork, call
 from picas.jobid import batch_job_ids
 from picas.pool import Result, Verdict
 from picas.runner import Phase, Runner, could_not_start
@@ -59,6 +59,9 @@ MOST_WAITING = 1000
 AHEAD_LOOK_SECONDS = 0.02
 """How often a pilot without work then looks whether the pool has taken them."""
 
+SETTLE_LOOK_SECONDS = 0.05
+"""How often a pilot that waits for its results to be in the pool looks whether it has to go."""
+
 SWEEP_SECONDS = 0.5
 """How long after the last end of an attempt strays are looked for once more: one may just have been forking."""
 
@@ -71,7 +74,7 @@ class Pilot:
     Args:
         pool: where the tokens are.
         work: a function of a token (or of a token and a `picas.functions.Job`); or a command as a list of
-            strings with ``{field}`` in them; or None for ``bash -c "$INPUT"``.
+            strings with ``{field}`` in them; or None for ``bash -c "$INPUT"``; or a `picas.inprocess.OwnWork`.
         workers: slots; a token takes as many as its ``cores``, one if it has none.
         max_tasks: start at most so many tokens.
         max_time: start none after so many seconds; those that run are finished.
@@ -104,7 +107,7 @@ class Pilot:
     def __init__(  # noqa: PLR0913 - each is a choice that users make by name
         self,
         pool: Pool,
-        work: WorkLike = None,
+        work: WorkLike | OwnWork = None,
         *,
         workers: int = 1,
         max_tasks: int | None = None,
@@ -148,7 +151,12 @@ class Pilot:
         self._listener = on_event
         self._error: BaseException | None = None  # why this pilot cannot go on
         self._work = _make_work(work, pool.url)
-        self._in_process = isinstance(self._work, FunctionWork) and workers == 1 and task_timeout is None
+        alone = workers == 1 and task_timeout is None
+        if isinstance(self._work, OwnWork) and not alone:
+            raise InvalidInput(
+                "this work runs in the pilot's own process: it has one worker and no task_timeout"
+            )
+        self._in_process = isinstance(self._work, (FunctionWork, OwnWork)) and alone
         host = socket.gethostname()
         self.id = f"{host}-{os.getpid()}-{os.urandom(3).hex()}"
         self._job_ids = batch_job_ids(os.environ)
@@ -198,6 +206,7 @@ class Pilot:
                     on_news=self._children.ring,
                     on_problem=self._problem,
                     on_wait=self._tell_waiting,
+                    any_size=isinstance(self._work, OwnWork),
                 )
                 self._courier = Courier(self.pool, self._spool, self.max_scrub, self._settled, self._problem)
                 try:
@@ -269,15 +278,22 @@ class Pilot:
         if not self._supply.empty or self.wait:
             return ""
         # What ended since the last look may be todo again, or have pushed new tokens: worth another look.
-        settled = self._courier.flush()
-        while not settled.wait(0.05):
-            if self._reason or self._courier.error is not None or self._limit_reached():
-                return self._reason or self._limit_reached() or "stopped"
+        cut_short = self._settle()
+        if cut_short:
+            return cut_short
         if self._settled_count > self._settled_at_look:
             self._supply.look_again()
             return ""
         self._summary.unfit = self._count_unfit()
         return "empty"
+
+    def _settle(self) -> str:
+        """Wait until all results are in the pool; why the pilot ends before they are, "" if it does not."""
+        settled = self._courier.flush()
+        while not settled.wait(SETTLE_LOOK_SECONDS):
+            if self._reason or self._courier.error is not None or self._limit_reached():
+                return self._reason or self._limit_reached() or "stopped"
+        return ""
 
     def _limit_reached(self) -> str:
         if self._error is not None:
@@ -374,6 +390,7 @@ class Pilot:
     def _start(self, token: Token, cores: int) -> int:
         """Start an attempt; the slots it takes."""
         assert self._children is not None
+        assert not isinstance(self._work, OwnWork)
         attempt = self._attempt(token)
         began = time.time()
         try:
@@ -400,13 +417,19 @@ class Pilot:
 
     def _call(self, token: Token) -> None:
         """Run a function's attempt in this process."""
+        if isinstance(self._work, OwnWork):
+            self._deliver(self._work.run(token, self._interruptible))
+            if self._work.in_turn:
+                self._settle()
+            return
         assert isinstance(self._work, FunctionWork)
         attempt = Attempt(token, self._scratch)
         self._deliver(call(self._work, attempt, self.log_cap, self.collect, self._interruptible))
 
     def _deliver(self, result: Result) -> None:
         """Hand over a result that is complete."""
-        if result.outcome.usage is not None:
+        in_turn = isinstance(self._work, OwnWork) and self._work.in_turn
+        if result.outcome.usage is not None and not in_turn:  # else some would be claimed ahead
             self._supply.measure(result.outcome.usage.wall)
         result = self._with_kept(result)
         self._courier.send(lambda: result)
@@ -476,7 +499,8 @@ class Pilot:
         self._children.sweep()
 
     def _count_unfit(self) -> int:
-        if self.view:  # which tokens it lists is only known of those that were claimed
+        # Which tokens a view lists is only known of those that were claimed.
+        if self.view or isinstance(self._work, OwnWork):
             return 0
         too_big = Selection.parse(f"cores > {self.workers}")
         where = too_big & self.where if self.where is not None else too_big
@@ -530,7 +554,9 @@ def _released(result: Result) -> Result:
     return replace(result, outcome=outcome, files=())
 
 
-def _make_work(work: WorkLike, pool_url: str) -> CommandWork | FunctionWork:
+def _make_work(work: WorkLike | OwnWork, pool_url: str) -> CommandWork | FunctionWork | OwnWork:
+    if isinstance(work, OwnWork):
+        return work
     if callable(work):
         return FunctionWork(work, pool_url)
     if isinstance(work, str):

@@ -18,7 +18,7 @@ from picas.errors import InvalidInput, PicasError, TokenNotFound, TokenRefused, 
 from picas.payload import Payload
 from picas.stores import PATIENCE_SECONDS, open_store
 from picas.stores.base import Change
-from picas.tokens import Claimer, Failure, Outcome, State, Token
+from picas.tokens import Claimer, Edits, Failure, Outcome, State, Token
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -58,6 +58,8 @@ class Result:
         logs: the attempt's logs; they never replace those of another attempt.
         files: what the work made; it replaces files of the same name from earlier attempts.
         directory: where those files are until the result is in the pool; "" if nowhere.
+        edits: what the work itself made of the token's fields, where it does; these, and not the outcome, then say
+            in which state the token is.
     """
 
     token: Token
@@ -65,6 +67,7 @@ class Result:
     logs: tuple[Payload, ...] = ()
     files: tuple[Payload, ...] = ()
     directory: str = ""
+    edits: Edits | None = None
 
 
 class Pool:
@@ -346,6 +349,8 @@ class Pool:
             if current is None:
                 return Verdict.GONE
             held = tokens.held_by(current, result.token.claim_id)
+            if held is None and result.edits is not None and _is_ours(current, result):
+                held = current
             if held is not None:
                 change = _ending(replace(result, token=held), max_scrub)
                 answer = self.store.replace([change])[0]
@@ -475,13 +480,17 @@ def _ending(result: Result, max_scrub: int) -> Change:
     renamed = tokens.displaced_logs(result.token, {*names, *tokens.log_names(result.token.id)})
     token = tokens.rename_logs(result.token, renamed)
     outcome = result.outcome
-    if outcome.failure is Failure.RELEASED:
+    detached: tuple[str, ...] = ()
+    if result.edits is not None:
+        ended = tokens.edited(token, outcome, result.edits, names)
+        detached = result.edits.detached
+    elif outcome.failure is Failure.RELEASED:
         ended = tokens.release(token, outcome.ended, started=outcome.started, logs=names)
     elif tokens.may_retry(token, outcome, max_scrub):
         ended = tokens.retry(token, outcome, names)
     else:
         ended = tokens.finish(token, outcome, names)
-    return Change(ended, result.logs + result.files, renamed)
+    return Change(ended, result.logs + result.files, renamed, detached)
 
 
 def _superseded(current: Token, result: Result) -> Change:
@@ -489,8 +498,14 @@ def _superseded(current: Token, result: Result) -> Change:
     label = f"superseded-{(result.token.claim_id or 'unknown')[:8]}"
     logs = tuple(replace(log, name=tokens.log_name_of_attempt(log.name, label)) for log in result.logs)
     files = tuple(replace(file, name=tokens.log_name_of_attempt(file.name, label)) for file in result.files)
-    late = tokens.supersede(current, result.token, result.outcome, [log.name for log in logs])
+    names = [log.name for log in logs]
+    late = tokens.supersede(current, result.token, result.outcome, names, result.edits)
     return Change(late, logs + files)
+
+
+def _is_ours(current: Token, result: Result) -> bool:
+    """Whether the newest claim is this attempt's, which is not over: the work itself has saved the token as ended."""
+    return current.claim_id == result.token.claim_id is not None and "started" not in current.run
 
 
 def _has_ended_attempt(current: Token, result: Result) -> bool:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from picas.errors import InfrastructureError, InvalidInput, PoolUnavailable, TokenRefused, TokenTooLarge
 from picas.payload import Payload, file_payload
 from picas.pool import Result
-from picas.tokens import Failure, Outcome, Token, Usage, token_from_document
+from picas.tokens import Edits, Failure, Outcome, Token, Usage, token_from_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +83,7 @@ class Spool:
                 "logs": len(result.logs),
                 "files": files,
                 "max_scrub": max_scrub,
+                "edits": None if result.edits is None else asdict(result.edits),
             }
             text = json.dumps(document, indent=1).encode("ascii")
             _write(part / "result.json", Payload("result.json", "application/json", (text,)))
@@ -165,7 +166,11 @@ def _load(entry: Path) -> tuple[Result, int] | None:
         payloads = tuple(_payloads(entry, document["files"]))
         logs = document["logs"]
         result = Result(
-            _token(document["token"]), _outcome(document["outcome"]), payloads[:logs], payloads[logs:]
+            _token(document["token"]),
+            _outcome(document["outcome"]),
+            payloads[:logs],
+            payloads[logs:],
+            edits=_edits(document.get("edits")),  # one of an earlier version has none
         )
         return result, int(document["max_scrub"])
     except (OSError, ValueError, KeyError, TypeError, InvalidInput):
@@ -186,6 +191,12 @@ def _outcome(fields: dict[str, Any]) -> Outcome:
     usage = Usage(**fields.pop("usage")) if fields.get("usage") else None
     notes = tuple(fields.get("notes") or ())  # one of an earlier version has none
     return Outcome(**{**fields, "failure": failure, "usage": usage, "notes": notes})
+
+
+def _edits(fields: dict[str, Any] | None) -> Edits | None:
+    if fields is None:
+        return None
+    return Edits(fields["changed"], tuple(fields["removed"]), tuple(fields["detached"]))
 
 
 def _write(path: Path, payload: Payload) -> None:

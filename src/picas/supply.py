@@ -64,12 +64,13 @@ class Supply:
         on_news: called on another thread when a claim has come back.
         on_problem: called with what goes wrong and is tried again.
         on_wait: called on another thread when it is waited for new tokens, with how that is done.
+        any_size: the tokens' ``cores`` say nothing of this pilot's slots.
 
     Attributes:
         empty: the last claim found nothing, and nobody has said since that there is more.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as many as a pilot has to say
         self,
         pool: Pool,
         claimer: Claimer,
@@ -79,8 +80,11 @@ class Supply:
         on_news: Callable[[], None],
         on_problem: Callable[[PicasError], None],
         on_wait: Callable[[str], None],
+        *,
+        any_size: bool = False,
     ) -> None:
         self._pool = pool
+        self._any_size = any_size
         self._where = where
         self._workers = workers
         self._on_problem = on_problem
@@ -198,9 +202,11 @@ class Supply:
         cores = self._workers if ahead else free
         if self.empty and not self._is_worth_a_look(cores):
             return False
-        fits = _at_most(cores)
+        where = self._where
+        if not self._any_size:
+            where = _at_most(cores) & where if where is not None else _at_most(cores)
         self._asked, self._asked_for = time.monotonic(), cores
-        self._feeder.ask(min(missing, CLAIM_BATCH), fits & self._where if self._where is not None else fits)
+        self._feeder.ask(min(missing, CLAIM_BATCH), where)
         return True
 
     def _is_worth_a_look(self, cores: int) -> bool:

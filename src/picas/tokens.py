@@ -135,6 +135,21 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Edits:
+    """What a program itself made of the token that was claimed for it, by comparison with that.
+
+    Attributes:
+        changed: fields with their new values; never ``picas``.
+        removed: names of fields that are to go.
+        detached: names of attachments that are to go.
+    """
+
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
+    detached: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Claimer:
     """Who claims: one pilot.
 
@@ -575,6 +590,24 @@ def retry(token: Token, outcome: Outcome, logs: Iterable[str] = ()) -> Token:
     return replace(ended, body=body)
 
 
+def edited(token: Token, outcome: Outcome, edits: Edits, logs: Iterable[str] = ()) -> Token:
+    """The token after an attempt of which a program itself says how it ended: by the fields that it leaves.
+
+    Whatever state that is, the attempt is over. What the pilot has to say of it goes over what the program says.
+    """
+    body = {name: value for name, value in token.body.items() if name not in edits.removed}
+    body.update(edits.changed)
+    ours = dict(token.picas)
+    ours["run"] = _ended_run(token, outcome, logs)
+    body["picas"] = ours
+    if outcome.failure is Failure.INFRASTRUCTURE:
+        body["lock"] = body["done"] = PILOT_FAILURE_MARK
+        body.update(exit_code=outcome.exit_code, error=[*_error_list(body), _error_entry(outcome)])
+    if state_of(body) is State.TODO:
+        _archive_run(ours)
+    return Token(token.id, body, token.rev, token.attachments)
+
+
 def may_retry(token: Token, outcome: Outcome, max_scrub: int) -> bool:
     """Whether a failed attempt leaves the token a further one, of ``max_scrub`` handings-out after the first."""
     if outcome.failure in (None, Failure.RELEASED):
@@ -620,10 +653,14 @@ def reset(token: Token, now: float) -> Token:
     return replace(token, body=body)
 
 
-def supersede(current: Token, late: Token, outcome: Outcome, logs: Iterable[str] = ()) -> Token:
+def supersede(
+    current: Token, late: Token, outcome: Outcome, logs: Iterable[str] = (), edits: Edits | None = None
+) -> Token:
     """The current token with a late result noted in its history: its claim was lost in the meantime."""
     ours = dict(current.picas)
     entry = {**_ended_run(late, outcome, logs), "superseded": True}
+    if edits is not None and edits.changed:
+        entry["wrote"] = dict(edits.changed)
     ours["history"] = [*current.history, entry][-MAX_HISTORY:]
     return replace(current, body={**current.body, "picas": ours})
 
