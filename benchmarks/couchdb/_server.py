@@ -62,8 +62,11 @@ class Database:
 
         Raises:
             BenchmarkError: the answer is no success.
+            TimeoutError: the server itself took too long, as over an index of many tokens.
         """
         status, answer = self.server.ask(method, f"/{self.name}{path}", body)
+        if status == 500 and isinstance(answer, dict) and answer.get("error") == "timeout":
+            raise TimeoutError(answer.get("reason"))
         if status >= 300:
             raise BenchmarkError(f"{method} {path}: {status} {answer}")
         return answer
