@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from picas.errors import InvalidInput, PoolError, TokenNotFound
 from picas.payload import CHUNK_BYTES, Payload, Stream, Stretch, capped_log, file_payload
+from picas.stores.base import Change
 from picas.testing.base import (
     StoreFixtures,
     add,
@@ -178,6 +179,13 @@ class AttachmentRules(StoreFixtures):
         token = write(store, add(store, fresh("a"))[0], blob("log", b"x"))
         write(store, token, rename={"log": "log"})
         assert read(store, "a", "log") == b"x"
+
+    def test_files_are_removed_and_others_stay(self, store: Store) -> None:
+        token = write(store, add(store, fresh("a"))[0], *(blob(name, b"old") for name in ("a", "b", "c")))
+        change = Change(token, attach=(blob("b", b"new"),), remove=("a", "b", "none"))
+        assert store.replace([change])[0] is not None
+        assert get(store, "a").attachments.keys() == {"b", "c"}
+        assert read(store, "a", "b") == b"new"
 
     def test_a_new_token_comes_with_its_files(self, store: Store) -> None:
         big = random.Random(3).randbytes(LARGE)
