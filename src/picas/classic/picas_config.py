@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from picas import classicfile, classiclogin
+from picas import classicfile
 from picas.errors import ConfigError
 
 from . import crypto
@@ -110,6 +110,8 @@ class PicasConfig:
             ConfigError: the file or the key cannot be used.
             PoolRefused, PoolUnavailable: the server does not change it, or does not answer.
         """
+        from picas import classiclogin  # noqa: PLC0415 - asks servers, which most programs with this object do not
+
         new = args.new_password if args.new_password is not None else getpass.getpass("New password: ")
         key = Path(crypto.CRYPTO_KEY_PATH)
         self.config = asdict(classiclogin.change_password(self._path, key, new))
