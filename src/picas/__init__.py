@@ -11,6 +11,15 @@ from typing import TYPE_CHECKING, Any
 from picas._version import __version__
 
 if TYPE_CHECKING:
+    from picas.classic.actors import RunActor
+    from picas.classic.clients import CouchDB
+    from picas.classic.documents import Document, Job, Task, User
+    from picas.classic.iterators import (
+        EndlessViewIterator,
+        PrioritizedViewIterator,
+        TaskViewIterator,
+        ViewIterator,
+    )
     from picas.errors import PicasError
     from picas.pilot import Pilot
     from picas.pool import Pool, open_pool
