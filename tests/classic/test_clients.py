@@ -508,3 +508,19 @@ def test_errors_of_couchdb_python_count_as_ours(couchdb_python: Any) -> None:
     assert is_not_found(couchdb_python.ResourceNotFound())
     assert not is_conflict(couchdb_python.ResourceNotFound())
     assert not is_not_found(ValueError())
+
+
+# --- Many --------------------------------------------------------------------------------------------
+
+
+def test_many_documents_are_a_few_transactions_in_a_file(tmp_path: Path) -> None:
+    db = CouchDB(f"sqlite:///{tmp_path}/x.db")
+    docs = [token(f"t{i}") for i in range(3000)]
+    assert all(db.save_documents(docs))
+    for doc in docs:
+        doc["cores"] = 4
+    assert all(db.save_documents(docs))
+    too_large = Document({"_id": "large", "text": "x" * 9_000_000})
+    assert db.save_documents([docs[0], too_large, docs[1]]) == [True, False, True]
+    assert sum(db.delete_from_view("todo")) == 3000
+    assert db.doc_count() == 0

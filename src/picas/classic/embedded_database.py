@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable
 
-from picas.errors import PicasError, PoolRefused, TokenNotFound
+from picas.errors import (
+    InvalidInput,
+    PicasError,
+    PoolRefused,
+    TokenNotFound,
+    TokenRefused,
+    TokenTooLarge,
+)
 from picas.stores.base import Change
 
 from . import couch_errors
@@ -37,6 +44,7 @@ class EmbeddedBackend:
 
     def write(self, docs: Sequence[Mapping[str, Any]]) -> list[str | PicasError]:
         answers: dict[int, str | PicasError] = {}
+        gone: dict[int, Item] = {}
         new: dict[int, Item] = {}
         changed: dict[int, Item] = {}
         for i, doc in enumerate(docs):
@@ -46,12 +54,10 @@ class EmbeddedBackend:
             except PicasError as error:
                 answers[i] = error
                 continue
-            if doc.get("_deleted"):
-                answers[i] = self._delete(token)
-            else:
-                (new if token.rev is None else changed)[i] = (token, files)
-        answers.update(self._in_one_step(new, self._insert))
-        answers.update(self._in_one_step(changed, self._replace))
+            kind = gone if doc.get("_deleted") else new if token.rev is None else changed
+            kind[i] = (token, files)
+        for items, write in ((gone, self._delete), (new, self._insert), (changed, self._replace)):
+            answers.update(self._in_one_step(items, write))
         return [answers[i] for i in range(len(docs))]
 
     def _in_one_step(
@@ -62,7 +68,7 @@ class EmbeddedBackend:
         """Write all; where the store refuses them for one, each by itself."""
         try:
             revisions = write(list(items.values())) if items else []
-        except PicasError as error:
+        except (InvalidInput, TokenRefused, TokenTooLarge) as error:
             if len(items) == 1:
                 return dict.fromkeys(items, error)
             apart = (self._in_one_step({i: item}, write) for i, item in items.items())
@@ -77,21 +83,27 @@ class EmbeddedBackend:
         return [None if token is None else token.rev for token in added]
 
     def _replace(self, items: list[Item]) -> list[str | None]:
-        there = self._store.fetch([token.id for token, _ in items])
         changes = {
-            i: Change(token, files, remove=tuple(now.attachments.keys() - token.attachments.keys()))
-            for i, ((token, files), now) in enumerate(zip(items, there))
-            if now is not None and now.rev == token.rev
+            i: Change(*items[i], remove=tuple(now.attachments.keys() - items[i][0].attachments.keys()))
+            for i, now in self._unchanged(items).items()
         }
         written = dict(zip(changes, self._store.replace(list(changes.values()))))
         answers = [written.get(i) for i in range(len(items))]
         return [None if token is None else token.rev for token in answers]
 
-    def _delete(self, token: Token) -> str | PicasError:
-        now = self._store.fetch([token.id])[0]
-        if now is not None and now.rev == token.rev and self._store.delete([now])[0]:
-            return f"{token.rev}-deleted"
-        return self._conflict(token.id)
+    def _delete(self, items: list[Item]) -> list[str | None]:
+        there = self._unchanged(items)
+        deleted = dict(zip(there, self._store.delete(list(there.values()))))
+        return [f"{token.rev}-deleted" if deleted.get(i) else None for i, (token, _) in enumerate(items)]
+
+    def _unchanged(self, items: list[Item]) -> dict[int, Token]:
+        """Those of the documents, by their place, that are still the version that was read."""
+        there = self._store.fetch([token.id for token, _ in items])
+        return {
+            i: now
+            for i, ((token, _), now) in enumerate(zip(items, there))
+            if now is not None and now.rev == token.rev
+        }
 
     def _conflict(self, doc_id: str) -> PicasError:
         return couch_errors.conflict(
