@@ -43,6 +43,9 @@ log = logging.getLogger("picas.actors")
 EMPTY: dict[str, Any] = {"output": {}, "uploads": {}, "error": []}
 """Fields that programs count on, and that a token may lack."""
 
+MISSING = object()
+"""What a field that is not there has for a value."""
+
 NOT_FIELDS = frozenset(("_id", "_rev", "_attachments", "picas"))
 """What is in a document and no field that a program changes."""
 
@@ -188,9 +191,11 @@ class ActorWork(OwnWork):
 
 
 def mark_failed(task: Any, message: str, error: BaseException) -> None:
-    """Mark a token as failed, and note why."""
+    """Mark a token as failed, and note why; also where its command had ended well before."""
     fields = fields_of(task)
     fields.update(Task(fields).error(message, exception=error).doc)
+    if js_parse_int(fields.get("exit_code")) == 0:
+        fields["exit_code"] = ""  # with 0 the views take it for done
 
 
 def _own(token: Token) -> dict[str, Any]:
@@ -233,8 +238,10 @@ def _changes(token: Token, task: Any) -> tuple[Edits, tuple[Payload, ...]]:
         except InvalidInput as error:
             fields.pop(name)
             mark_failed(task, f"the field {name} cannot be saved: {error.message}", error)
-    for name in ("lock", "done", "hostname", "error"):  # a mark that has just been set
-        _note(changed, token, name, fields.get(name))
+    for name in ("lock", "done", "hostname", "exit_code", "error"):  # a mark that has just been set
+        if name in fields:
+            changed.pop(name, None)
+            _note(changed, token, name, fields[name])
     removed = tuple(name for name in token.body if name not in fields and name not in NOT_FIELDS)
     gone = tuple(before - set(attached))
     return Edits(changed, removed, gone), tuple(files)
@@ -246,9 +253,7 @@ def _note(changed: dict[str, Any], token: Token, name: str, value: Any) -> None:
     Raises:
         InvalidInput: JSON cannot say the value.
     """
-    old = token.body.get(name, EMPTY.get(name))
-    if value is None and name not in token.body:
-        return
+    old = token.body.get(name, EMPTY.get(name, MISSING))
     if type(value) is not type(old) or value != old or isinstance(value, (dict, list)):
         copy = json.loads(encode_json([value]))[0]
         if copy != old or type(copy) is not type(old):

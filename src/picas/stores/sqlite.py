@@ -388,10 +388,10 @@ class SqliteStore:
             ).fetchall()
             claimed = []
             updates = []
-            for seq, token_id, rev, doc in rows:
-                token = take(Token(token_id, json.loads(doc), _rev(seq, rev)))
+            for (seq, token_id, rev, _), free in zip(rows, self._with_attachments(db, rows)):
+                token = take(free)
                 updates.append((*_columns(token), seq))
-                claimed.append(Token(token_id, token.body, _rev(seq, rev + 1)))
+                claimed.append(Token(token_id, token.body, _rev(seq, rev + 1), free.attachments))
             db.executemany(
                 "UPDATE token SET rev = rev + 1, state = ?, priority = ?, finished = ?, doc = ? WHERE seq = ?",
                 updates,
