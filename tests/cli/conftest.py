@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PICAS = (sys.executable, "-m", "picas")
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
+"""Seconds after which what should happen soon counts as not happening, on a slow and busy machine too."""
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def _pilot(shell: Shell) -> Iterator[None]:
     """A pilot at work on the one token of the pool, and not finished when this ends."""
     with shell.start("run") as process:
         try:
-            until = time.monotonic() + 20
+            until = time.monotonic() + 120
             while shell.here("status", "--json").json["locked"] == 0:
                 assert time.monotonic() < until
             yield
@@ -128,7 +128,7 @@ def test_a_running_token_can_be_looked_at_and_followed(picas: Shell) -> None:
     at = str(picas.directory)
     picas.here("push", picas.write("t.txt", f"cd '{at}'; echo one; echo oops >&2; {wait}; echo two\n"))
     with _pilot(picas):
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while picas("logs", "token_0").out != "one\noops\n":
             assert time.monotonic() < until
         assert picas("logs", "token_0", "--err").out == "oops\n"

@@ -56,7 +56,7 @@ def _inputs_by_state(shell: Shell) -> dict[str, list[str]]:
 
 
 def _wait_until_running(shell: Shell, count: int = 1) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while shell.here("status", "--json").json["locked"] < count:
         assert time.monotonic() < until
 
@@ -239,7 +239,7 @@ def test_a_signal_puts_the_token_back(picas: Shell, number: int, code: int) -> N
     with picas.start("run") as process:
         _wait_until_running(picas)
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=120)
     assert process.returncode == code
     assert err == b""
     assert re.search(rb"1 put back in \S+; stopped by " + signal.Signals(number).name.encode(), out)
@@ -254,7 +254,7 @@ def test_waiting_for_new_tokens(picas: Shell) -> None:
         while b"token_0  done" not in (line := process.stdout.readline()):
             assert line.startswith(b"the pool is empty; waiting for new tokens (")
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
     assert process.returncode == 143
 
 

@@ -364,7 +364,7 @@ def test_a_pilot_that_begins_waits_for_its_server(shell: Shell, proxied: Proxied
         assert b"cannot be reached" in pilot.stderr.readline()
         assert b"It is tried again" in pilot.stderr.readline()
         proxied.proxy.listen()
-        out, _ = pilot.communicate(timeout=20)
+        out, _ = pilot.communicate(timeout=120)
     assert b"2 done" in out
     assert pilot.returncode == 0
 

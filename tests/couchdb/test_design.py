@@ -25,7 +25,9 @@ numbers = st.sampled_from(
 texts = st.sampled_from(
     ("", "0", "1", " 7 ", "-1", "0x1F", "1e3", "1,2", "abc", "0b1", "Infinity", "+3", ".5", "5.", "9" * 400)
 )
-leaves = st.one_of(numbers, texts, st.text(max_size=4), st.floats(allow_nan=False, allow_infinity=False))
+# CouchDB itself makes a zero of the smallest
+floats = st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)
+leaves = st.one_of(numbers, texts, st.text(max_size=4), floats)
 lists = st.recursive(leaves, lambda inner: st.lists(inner, max_size=2), max_leaves=3)
 objects = st.dictionaries(st.sampled_from(("toString", "valueOf", "length", "a")), leaves, max_size=2)
 values = st.one_of(lists, objects)

@@ -169,7 +169,7 @@ class TestWhatTheOtherLeftBehind:
 def run_classic(url: str, seconds: int) -> None:
     """One pilot of 1.x, to its end."""
     command = [str(classic.python()), "-I", str(classic.PILOT), url, "10", str(seconds)]
-    done = subprocess.run(command, input="", capture_output=True, text=True, check=False, timeout=90)
+    done = subprocess.run(command, input="", capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["died"] == ""
 
@@ -201,7 +201,7 @@ def test_a_mixed_fleet_finishes_a_pool_and_what_ours_claimed_ran_once(
             stack.enter_context(subprocess.Popen(ours, cwd=tmp_path, stdout=subprocess.DEVNULL))
             for _ in range(2)
         ]
-        assert [process.wait(90) for process in (*classics, *fleet)] == [0] * 5
+        assert [process.wait(180) for process in (*classics, *fleet)] == [0] * 5
 
     runs = journal_of(journal)
     everything = {f"old_{n}" for n in range(MIX)} | {f"token_{n}" for n in range(MIX)}

@@ -158,7 +158,7 @@ class TestFaults:
     ) -> None:
         proxy.fault(Delay(60, stored=True))
         with pytest.raises(ReadTimeoutError):
-            client.request("GET", proxy.origin + "/a", timeout=0.2)
+            client.request("GET", proxy.origin + "/a", timeout=0.5)
         assert stored == ["GET /a"]
 
     @pytest.mark.parametrize("fault", [Drop(), Reset(), Garbage(), LoseAnswer(), LoseAnswer(reset=True)])
@@ -182,7 +182,7 @@ class TestFaults:
     def test_hang(self, proxy: FaultProxy, client: urllib3.PoolManager, stored: list[str]) -> None:
         proxy.fault(Hang())
         with pytest.raises(ReadTimeoutError):
-            client.request("GET", proxy.origin, timeout=0.2)
+            client.request("GET", proxy.origin, timeout=0.5)
         assert stored == []
 
     def test_half_an_answer(self, proxy: FaultProxy, client: urllib3.PoolManager, stored: list[str]) -> None:
@@ -191,7 +191,7 @@ class TestFaults:
             client.request("GET", proxy.origin + "/a")
         proxy.fault(Truncate(after_bytes=4, hang=True))
         with pytest.raises(ReadTimeoutError):
-            client.request("GET", proxy.origin + "/a", timeout=0.2)
+            client.request("GET", proxy.origin + "/a", timeout=0.5)
         assert stored == ["GET /a"] * 2
 
     def test_an_answer_that_comes_twice(self, proxy: FaultProxy, stored: list[str]) -> None:
@@ -241,7 +241,7 @@ class TestFaults:
     ) -> None:
         rule = proxy.fault_on_connect(fault)
         with pytest.raises((NewConnectionError, ProtocolError, ReadTimeoutError)):
-            client.request("GET", proxy.origin, timeout=0.2)
+            client.request("GET", proxy.origin, timeout=0.5)
         assert rule.hits == 1
         assert client.request("GET", proxy.origin).status == 200
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from picas.summary import Event, Summary
     from picas.tokens import Token
 
-PATIENCE = 20.0
-"""Seconds after which something that should happen soon counts as not happening."""
+PATIENCE = 120.0
+"""Seconds after which what should happen soon counts as not happening, on a slow and busy machine too."""
 
 PROGRAM = """
 import dataclasses, json, sys

@@ -55,6 +55,6 @@ def test_two_pilots_in_one_program_do_not_take_each_others_processes_for_strays(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(120)
     assert set(bench.states().values()) == {"done"}
     assert [bench.out(f"token_{n}") for n in range(2)] == ["alive\n"] * 2

@@ -281,5 +281,5 @@ def test_functions_run_from_any_thread(bench, options):
     bench.push("x", "y")
     thread = threading.Thread(target=bench.run, args=[lambda token: token.input], kwargs=options)
     thread.start()
-    thread.join(20)
+    thread.join(120)
     assert [token.output for token in bench.pool.tokens()] == [{"result": "x"}, {"result": "y"}]

@@ -31,12 +31,10 @@ def began(bench, *token_ids):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_puts_running_tokens_back_uncharged(bench, eventually, number):
     bench.push(LONG, LONG)
-    pilot = bench.start(workers=2)
+    pilot = bench.start(workers=2, grace=500)
     eventually(began(bench, "token_0", "token_1"))
-    begun = time.monotonic()
     pilot.signal(number)
     summary = pilot.summary()
-    assert time.monotonic() - begun < 5
     assert (summary["reason"], summary["signal"], summary["released"]) == ("signal", number, 2)
     for token in bench.pool.tokens():
         assert (token.state.value, token.scrub_count, token["exit_code"], token["lock"]) == ("todo", 0, "", 0)
@@ -108,13 +106,13 @@ def test_a_command_that_ignores_the_signal_is_killed_when_the_grace_is_over(benc
 
 def test_a_second_signal_kills_at_once(bench, eventually):
     bench.push(DEAF)
-    pilot = bench.start(grace=60)
+    pilot = bench.start(grace=500)
     eventually(began(bench, "token_0"))
     pilot.signal(signal.SIGTERM)
-    time.sleep(0.3)
+    time.sleep(1.0)  # two that come at the same moment count as one
     assert pilot.process.poll() is None
     pilot.signal(signal.SIGTERM)
-    assert pilot.summary(5)["released"] == 1
+    assert pilot.summary()["released"] == 1
     assert bench.states() == {"token_0": "todo"}
     assert bench.alive() == []
 
@@ -125,7 +123,7 @@ def test_a_waiting_pilot_ends_at_once(bench, eventually):
     eventually(lambda: bench.states() == {"token_0": "done"})
     time.sleep(0.3)
     pilot.signal(signal.SIGINT)
-    summary = pilot.summary(5)
+    summary = pilot.summary()
     assert (summary["reason"], summary["done"], summary["released"]) == ("signal", 1, 0)
 
 
@@ -135,7 +133,7 @@ def test_a_function_in_the_pilots_own_process_is_interrupted(bench, eventually, 
     pilot = bench.start(SLEEPER.format(body=body))
     eventually(began(bench, "token_0"))
     pilot.signal(signal.SIGTERM)
-    summary = pilot.summary(5)
+    summary = pilot.summary()
     assert (summary["reason"], summary["error"]) == ("signal", 0)
     token = bench.token()
     assert (token.state.value, token.scrub_count) == ("todo", 0)
@@ -144,14 +142,15 @@ def test_a_function_in_the_pilots_own_process_is_interrupted(bench, eventually, 
 
 
 def test_a_function_that_catches_everything_is_interrupted_by_the_second_signal(bench, eventually):
-    body = "try:\n        time.sleep(1000)\n    except BaseException:\n        print('caught')\n    time.sleep(1000)"
+    caught = "print('caught'); pathlib.Path(os.environ['TEST_SCRATCH'], '..', 'began-caught').touch()"
+    body = f"try: time.sleep(1000)\n    except BaseException: {caught}\n    time.sleep(1000)"
     bench.push("x")
     pilot = bench.start(SLEEPER.format(body=body))
     eventually(began(bench, "token_0"))
     pilot.signal(signal.SIGTERM)
-    time.sleep(0.5)
+    eventually(began(bench, "caught"))
     pilot.signal(signal.SIGTERM)
-    assert pilot.summary(5)["released"] == 1
+    assert pilot.summary()["released"] == 1
     assert bench.attached(bench.token().history[0]["logs"][0]) == b"begun\ncaught\n"
 
 
@@ -161,7 +160,7 @@ def test_a_function_in_a_child_is_stopped_even_in_c_code(bench, eventually, body
     pilot = bench.start(SLEEPER.format(body=body), workers=2)
     eventually(began(bench, "token_0"))
     pilot.signal(signal.SIGTERM)
-    assert pilot.summary(5)["released"] == 1
+    assert pilot.summary()["released"] == 1
     assert bench.states() == {"token_0": "todo"}
     assert bench.alive() == []
 

@@ -118,7 +118,7 @@ def bench() -> Bench:
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + 60.0
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -129,7 +129,7 @@ class TestLookout:
         bench.lookout.begin(0.0)
         assert not bench.rung.wait(0.1)
         bench.watch.news.set()
-        assert bench.rung.wait(5)
+        assert bench.rung.wait(60)
         assert bench.lookout.news
         waits = bench.watch.waits
         time.sleep(0.05)
@@ -169,7 +169,7 @@ class TestLookout:
         bench.watch.news.set()
         begun = time.monotonic()
         bench.lookout.begin(0.0)
-        assert bench.rung.wait(5)
+        assert bench.rung.wait(60)
         assert time.monotonic() - begun > 0.5 * (0.01 + 0.02 + 0.04 + 0.08)
         assert [str(problem) for problem in bench.problems] == ["away 0"]
         assert bench.lookout.error is None
@@ -177,47 +177,56 @@ class TestLookout:
     def test_a_pool_that_refuses_us_ends_it(self, bench: Bench) -> None:
         bench.watch.errors = [PoolRefused("no")]
         bench.lookout.begin(0.0)
-        assert bench.rung.wait(5)
+        assert bench.rung.wait(60)
         assert isinstance(bench.lookout.error, PoolRefused)
 
     def test_a_claim_that_took_long_is_not_made_again_at_once(self, bench: Bench) -> None:
         bench.watch.news.set()
         bench.lookout.begin(lookout.QUICK_SECONDS + 0.1)
         assert not bench.rung.wait(0.3)
-        assert bench.rung.wait(5)
+        assert bench.rung.wait(60)
 
     def test_a_pilot_that_ends_does_not_wait_for_a_silent_pool(self, bench: Bench) -> None:
         silent = threading.Event()
-        bench.watch.wait = lambda ended: silent.wait(10)  # type: ignore[method-assign,assignment]
+        bench.watch.wait = lambda ended: silent.wait(60)  # type: ignore[method-assign,assignment]
         bench.lookout.begin(0.0)
         begun = time.monotonic()
         bench.lookout.stop()
         bench.lookout.join()
-        assert time.monotonic() - begun < 2.0
+        assert time.monotonic() - begun < 30.0
         silent.set()
+
+
+class Recorded(threading.Event):
+    """Lets no time pass, and knows how much would have passed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pauses: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.pauses.append(timeout)
+        return False
 
 
 def test_the_embedded_pool_is_looked_at_ever_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timed, "IDLE_SECONDS", (0.02, 0.2))
     watch = TimedWatch()
-    pauses = []
-    for _ in range(8):
-        begun = time.monotonic()
-        assert watch.wait(threading.Event())
-        pauses.append(time.monotonic() - begun)
-    assert pauses[0] < 0.1
-    assert pauses[-1] >= 0.1
+    ended = Recorded()
+    assert all(watch.wait(ended) for _ in range(8))
+    assert 0.01 <= ended.pauses[0] <= 0.02
+    assert 0.1 <= ended.pauses[-1] <= 0.2
     watch.close()
-    begun = time.monotonic()
-    watch.wait(threading.Event())
-    assert time.monotonic() - begun < 0.1
+    watch.wait(ended)
+    assert ended.pauses[-1] <= 0.02
 
 
-def test_waiting_ends_when_it_is_to() -> None:
+def test_waiting_ends_when_it_is_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timed, "IDLE_SECONDS", (60.0, 60.0))
     watch = TimedWatch()
     ended = threading.Event()
     ended.set()
     begun = time.monotonic()
-    for _ in range(20):
-        watch.wait(ended)
-    assert time.monotonic() - begun < 0.5
+    watch.wait(ended)
+    assert time.monotonic() - begun < 30.0

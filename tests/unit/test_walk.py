@@ -138,6 +138,8 @@ def test_one_at_a_time_it_seldom_asks_the_index():
     ids=["numbered", "uuids", "named"],
 )
 def test_many_walks_on_a_lagging_index_seldom_meet(order, ids):
+    if order != "priority":
+        ids = ids[:500]  # the other orders cost more time
     database = Database([{"_id": token_id} for token_id in ids])
     walks = [Walk(database.read, None, order) for _ in range(16)]
     taken, tried = [], 0
