@@ -29,8 +29,8 @@ def execute(args: Command, shell: bool = False) -> tuple[Any, ...]:  # noqa: FBT
     Raises:
         OSError: it cannot be started.
     """
-    process = subprocess.Popen(args, shell=shell, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    out, err = process.communicate()
+    with subprocess.Popen(args, shell=shell, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        out, err = process.communicate()
     told = (process.returncode, out, err)
     return told if generation.is_oldest() else (process, *told)
 

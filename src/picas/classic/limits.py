@@ -36,11 +36,12 @@ class Limit:
         TokenTimeout: time is up. What it had started was told to end, and is killed if it does not.
     """
 
-    def __init__(self, seconds: float | None, grace: float = GRACE_SECONDS) -> None:
+    def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
-        self._grace = grace
+        self._grace = GRACE_SECONDS
         self._ours = in_main_thread()
-        self._stopping = self._is_up = False
+        self._stopping = False
+        self._rung = 0
 
     def __enter__(self) -> Limit:
         self._spared = started() if self._ours else set()
@@ -57,7 +58,7 @@ class Limit:
             return
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._before if self._before is not None else signal.SIG_DFL)
-        if self._is_up or self._stopping:
+        if self._rung or self._stopping:
             self._end_all()
 
     def stop(self) -> None:
@@ -68,12 +69,10 @@ class Limit:
             signal.setitimer(signal.ITIMER_REAL, self._grace, self._grace)
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
-        if self._stopping or self._is_up:
-            self._signal(signal.SIGKILL)
-        else:
-            self._signal(signal.SIGTERM)
-        if not self._stopping:
-            self._is_up = True
+        self._rung += 1
+        self._signal(signal.SIGKILL if self._stopping or self._rung > 1 else signal.SIGTERM)
+        # Not every time: first what has been killed is to be noticed by the code that waits for it.
+        if not self._stopping and self._rung % 2:
             raise TokenTimeout(f"it takes more than {self._seconds} seconds")
 
     def _signal(self, number: int) -> None:
