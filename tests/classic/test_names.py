@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 
 import pytest
 
 import picas
+
+HOW_TO = Path(__file__).parents[2] / "docs" / "how-to" / "from-picasclient-1.md"
 
 NAMES = {
     "picas": (
@@ -52,6 +56,13 @@ PARAMETERS = [
 @pytest.mark.parametrize(("module", "name"), [(m, n) for m, names in NAMES.items() for n in names.split()])
 def test_a_name_of_1x_is_there(module: str, name: str) -> None:
     assert getattr(import_module(module), name) is not None
+
+
+def test_the_documentation_says_what_became_of_each_name() -> None:
+    table = HOW_TO.read_text("utf-8").partition("## Name by name")[2]
+    documented = {word for code in re.findall(r"`([^`]+)`", table) for word in re.findall(r"\w+", code)}
+    named = {word for module, names in NAMES.items() for word in (*module.split("."), *names.split())}
+    assert named - documented == set()
 
 
 @pytest.mark.parametrize(("module", "path", "parameters"), PARAMETERS)
