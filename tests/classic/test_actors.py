@@ -326,7 +326,7 @@ def test_an_endless_iterator_waits_until_it_is_told_to_end(db: CouchDB) -> None:
 @both
 def test_only_what_a_view_lists_the_urgent_first(db: CouchDB, request: pytest.FixtureRequest) -> None:
     if request.getfixturevalue("pool_kind") == "sqlite":
-        pytest.importorskip("quickjs")
+        pytest.importorskip("dukpy")
     db.add_view("urgent", HIGH, design_doc="Mine")
     db.add_view("todo", TODO, design_doc="Mine")
     db.pool.push([{"input": "a"}, {"input": "b", "urgent": True}, {"input": "c"}])
@@ -343,7 +343,7 @@ def test_documents_that_are_no_tokens_are_for_those_whose_view_lists_them(
     db: CouchDB, pool_kind: str
 ) -> None:
     if pool_kind == "sqlite":
-        pytest.importorskip("quickjs")
+        pytest.importorskip("dukpy")
     db.add_view("tasks", "function(doc) { if (doc.type == 'task' && doc.lock == 0) emit(doc._id, doc._id); }")
     db.save(Task({"_id": "t", "input": "x"}))
     actor = Actor(db, finish, view="tasks")

@@ -176,6 +176,21 @@ def test_a_signal_is_heeded_also_by_code_that_catches_all(db: CouchDB) -> None:
 
 
 @pytest.mark.usefixtures("signalled")
+def test_a_program_may_have_a_handler_of_its_own(db: CouchDB) -> None:
+    told: list[Any] = []
+
+    class Told(Actor):
+        def handler(self, signum: int, frame: Any) -> None:
+            told.append((signum, only(db).state))
+            super().handler(signum, frame)
+
+    db.pool.push([STUBBORN])
+    with pytest.raises(SystemExit):
+        Told(db).run()
+    assert told == [(signal.SIGTERM, State.TODO)]
+
+
+@pytest.mark.usefixtures("signalled")
 def test_a_signal_on_a_mock_puts_the_token_back(db: CouchDB) -> None:
     mock = MockDatabase(free("a", input=STUBBORN))
     with pytest.raises(SystemExit):

@@ -133,12 +133,20 @@ class AbstractRunActor:
                 raise work.error
             if summary.reason == "empty":
                 self.current_task = None
-        finally:
+        except BaseException:
+            self._leave()
+            raise
+        if summary.signal is None:
+            self._leave()
+        else:
             self._work = None
-            self.cleanup_env()
-        if summary.signal is not None:
-            log.info("PiCaS shutting down, called with signal %d", summary.signal)
+            self.current_task = None  # it has been put back
+            self.handler(summary.signal, None)
             sys.exit(0)
+
+    def _leave(self) -> None:
+        self._work = None
+        self.cleanup_env()
 
     def _run(self, task: Any, timeout: float | None) -> None:
         """Work on one token; `run` calls it for each. Called by itself, it saves the token too.
@@ -194,7 +202,7 @@ class AbstractRunActor:
                 signal.signal(number, self.handler)
 
     def handler(self, signum: int, frame: FrameType | None) -> NoReturn:
-        """Put the current token back and exit; for programs that do not use `run`."""
+        """Put the current token back and exit. `run` calls it too, after it has put the token back by itself."""
         log.info("PiCaS shutting down, called with signal %d", signum)
         self.stop_children()
         if self.current_task is not None:
