@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.couchdb import classic
 
 from picas.clients import CouchDB
 from picas.credentials import split_login
@@ -141,6 +142,21 @@ def test_a_pilot_of_ones_own_prints_what_it_works_on(folder: Folder) -> None:
     assert {"type token", 'input echo "Hello from a token"'} <= set(first[0].splitlines())
     log = b"".join(folder.pool.read_attachment("token_0", "logs_token_0.out")).decode()
     assert "Hello from a token" in log.splitlines()
+
+
+def test_a_pilot_of_ones_own_runs_with_1x_too(real_couchdb: object, database: str, tmp_path: Path) -> None:
+    python = classic.python()
+    if python is None:
+        pytest.skip("picasclient 1.x is not installed: run scripts/classic.sh")
+    folder = Folder(tmp_path, database)
+    folder("./push_tokens.sh", "quick")
+    folder("./create_views.sh")
+    printed = folder(str(python), "local_example.py")
+    assert sorted(re.findall(r"^Working on token: (.*)$", printed, re.MULTILINE)) == [
+        f"token_{n}" for n in range(5)
+    ]
+    assert folder.counts == {"done": 5}
+    folder.pool.close()
 
 
 @pytest.mark.any_pool
