@@ -125,6 +125,29 @@ def test_a_limit_spares_what_ran_before(db: CouchDB) -> None:
         before.kill()
 
 
+def test_a_limit_is_over_with_its_context(db: CouchDB) -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    limit = Limit(60)
+    with limit:
+        pass
+    with subprocess.Popen(["sleep", "60"]) as later:
+        limit.close()
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+        limit.stop()  # as by a signal that comes just now: no timer is left that would end this program
+        assert later.wait() == -signal.SIGKILL
+    assert (signal.getitimer(signal.ITIMER_REAL), signal.getsignal(signal.SIGALRM)) == ((0.0, 0.0), before)
+
+
+def test_a_second_signal_does_not_wait(db: CouchDB) -> None:
+    limit = Limit(None)
+    with limit, subprocess.Popen(["sh", "-c", STUBBORN], stdout=subprocess.DEVNULL) as stubborn:
+        while not os.path.lexists("pid"):
+            time.sleep(0.01)
+        limit.stop()
+        limit.stop()
+        assert stubborn.wait() == -signal.SIGKILL
+
+
 def test_a_limit_in_another_thread_is_none(db: CouchDB) -> None:
     told: list[str] = []
 

@@ -156,8 +156,9 @@ class AbstractRunActor:
         """
         self.current_task = task
         self.timed_out = False
+        limit = self._limit = Limit(timeout)
         try:
-            with Limit(timeout) as self._limit:
+            with limit:
                 self._process(task)
         except Exception as error:  # noqa: BLE001 - whatever it was, it is the token's end, not the program's
             message = f"Exception {type(error)} occurred during processing: {error}"
@@ -167,6 +168,7 @@ class AbstractRunActor:
                 log.info("Token execution exceeded timeout limit of %s seconds", timeout)
             mark_failed(task, message, error)
         finally:
+            limit.close()
             self._limit = None
         self.tasks_processed += 1
         if self._work is None:

@@ -39,14 +39,16 @@ class Limit:
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
         self._grace = GRACE_SECONDS
-        self._ours = in_main_thread()
-        self._stopping = False
+        self._armed = self._stopping = False
         self._rung = 0
+        self._spared: set[int] = set()
+        self._main = in_main_thread()
 
     def __enter__(self) -> Limit:
-        self._spared = started() if self._ours else set()
-        if self._ours:
+        if self._main:
+            self._spared = started()
             self._before = signal.signal(signal.SIGALRM, self._ring)
+            self._armed = True
             if self._seconds is not None:
                 signal.setitimer(signal.ITIMER_REAL, self._seconds, self._grace)
         return self
@@ -54,21 +56,32 @@ class Limit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._ours:
+        self.close()
+
+    def close(self) -> None:
+        """End the limit, and what was to end with it. Time may be up just as the context is left: call it then too."""
+        if not self._armed:
             return
+        self._armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._before if self._before is not None else signal.SIG_DFL)
         if self._rung or self._stopping:
             self._end_all()
 
     def stop(self) -> None:
-        """Let what was started here end, by KILL if it has to be; for signal handlers."""
-        if not self._stopping:
-            self._stopping = True
-            self._signal(signal.SIGTERM)
-            signal.setitimer(signal.ITIMER_REAL, self._grace, self._grace)
+        """Let what was started here end, by KILL if it has to be or is asked for again; for signal handlers."""
+        if not self._main:
+            return
+        if self._stopping or not self._armed:
+            self._signal(signal.SIGKILL)
+            return
+        self._stopping = True
+        self._signal(signal.SIGTERM)
+        signal.setitimer(signal.ITIMER_REAL, self._grace, self._grace)
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
+        if not self._armed:  # it rang while it was taken down
+            return
         self._rung += 1
         self._signal(signal.SIGKILL if self._stopping or self._rung > 1 else signal.SIGTERM)
         # Not every time: first what has been killed is to be noticed by the code that waits for it.
