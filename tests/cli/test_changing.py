@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from conftest import Shell, Terminal
 
 
-pytestmark = pytest.mark.any_pool
-
-
 @pytest.fixture(scope="module")
 def template(shell_in: Callable[[Path], Shell], tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """A pool with twelve tokens in error and one done."""
@@ -38,6 +35,7 @@ def _counts(shell: Shell) -> dict[str, int]:
     return {name: status[name] for name in ("todo", "locked", "done", "error")}
 
 
+@pytest.mark.any_pool
 def test_reset_of_some(failed: Shell) -> None:
     assert failed.here("reset", "token_0", "token_3").out == "reset 2 tokens\n"
     assert failed.here("reset", "--where", "exit_code == 5", "--json").json == {"reset": 1}
@@ -46,37 +44,41 @@ def test_reset_of_some(failed: Shell) -> None:
     assert failed.here("reset", "token_0").out == "reset 0 tokens\n"
 
 
+@pytest.mark.any_pool
 def test_states_and_ids_add_up(failed: Shell) -> None:
     assert failed.here("reset", "done", "token_0", "token_12", "--json").json == {"reset": 2}
     assert _counts(failed) == {"todo": 2, "locked": 0, "done": 0, "error": 11}
 
 
 def test_failed_is_another_word_for_error(failed: Shell) -> None:
-    assert failed("reset", "failed", "--yes").out == "reset 12 tokens\n"
+    assert failed.here("reset", "failed", "--yes").out == "reset 12 tokens\n"
 
 
+@pytest.mark.any_pool
 def test_reset_keeps_logs_and_history(failed: Shell) -> None:
-    failed("reset", "token_0")
-    (token,) = failed("show", "--json", "token_0").json_lines
+    failed.here("reset", "token_0")
+    (token,) = failed.here("show", "--json", "token_0").json_lines
     assert (token["lock"], token["done"], token["scrub_count"]) == (0, 0, 1)
     assert [attempt["exit_code"] for attempt in token["picas"]["history"]] == [1]
     assert set(token["_attachments"]) == {"logs_token_0.out", "logs_token_0.err"}
 
 
+@pytest.mark.any_pool
 def test_delete_of_some(failed: Shell) -> None:
     assert failed.here("delete", "token_0", "done", "--json").json == {"deleted": 2}
     assert failed.here("delete", "error", "--where", "exit_code == 2").out == "deleted 1 token\n"
     assert _counts(failed) == {"todo": 0, "locked": 0, "done": 0, "error": 10}
 
 
+@pytest.mark.any_pool
 def test_older_than_chooses_by_age(failed: Shell) -> None:
     assert failed.here("delete", "--older-than", "1h").out == "deleted 0 tokens\n"
     assert failed.here("reset", "error", "--older-than", "0", "--yes").out == "reset 12 tokens\n"
 
 
 def test_all_has_to_be_said(failed: Shell) -> None:
-    assert failed("delete", "--all", "--yes").out == "deleted 13 tokens\n"
-    assert failed("status", "--json").json["total"] == 0
+    assert failed.here("delete", "--all", "--yes").out == "deleted 13 tokens\n"
+    assert failed.here("status", "--json").json["total"] == 0
 
 
 MISTAKES = [
@@ -111,6 +113,7 @@ def test_without_a_terminal_many_are_refused(failed: Shell) -> None:
     assert _counts(failed)["error"] == 12
 
 
+@pytest.mark.any_pool
 def test_a_locked_token_is_not_deleted_without_a_question(mixed: Shell) -> None:
     answer = mixed("delete", "held5")
     assert answer.code == 2

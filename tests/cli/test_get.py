@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from conftest import Shell
 
-pytestmark = pytest.mark.any_pool
 
 ATTACH = """
 import picas, sys
@@ -41,6 +40,7 @@ def _saved(directory: Path) -> list[str]:
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if not path.is_dir())
 
 
+@pytest.mark.any_pool
 def test_all_but_the_logs_are_saved_here(mixed: Shell, tmp_path: Path) -> None:
     answer = mixed.here("get", "good1", "-o", str(tmp_path))
     assert (answer.code, answer.out) == (0, f"{tmp_path}/result.txt  5 B\n")
@@ -48,6 +48,7 @@ def test_all_but_the_logs_are_saved_here(mixed: Shell, tmp_path: Path) -> None:
     assert _saved(tmp_path) == ["result.txt"]
 
 
+@pytest.mark.any_pool
 def test_logs_too_if_wanted_and_json(mixed: Shell, tmp_path: Path) -> None:
     answer = mixed.here("get", "good1", "--logs", "--json", "-o", str(tmp_path / "new" / "place"))
     assert [(each["id"], each["name"], each["bytes"]) for each in answer.json_lines] == [
@@ -56,6 +57,7 @@ def test_logs_too_if_wanted_and_json(mixed: Shell, tmp_path: Path) -> None:
     assert answer.json_lines[2]["path"] == f"{tmp_path}/new/place/result.txt"
 
 
+@pytest.mark.any_pool
 @pytest.mark.parametrize(
     ("names", "saved"),
     [
@@ -76,6 +78,7 @@ def test_several_tokens_have_a_directory_each(mixed: Shell, tmp_path: Path) -> N
     ]  # fmt: skip
 
 
+@pytest.mark.any_pool
 def test_tokens_chosen_by_state_have_a_directory_each(mixed: Shell, tmp_path: Path) -> None:
     assert mixed.here("get", "--state", "done", "-o", str(tmp_path)).code == 0
     assert _saved(tmp_path) == ["good1/result.txt"]
@@ -126,6 +129,7 @@ def test_a_link_at_the_place_is_replaced_not_followed(mixed: Shell, tmp_path: Pa
     assert not (tmp_path / "result.txt").is_symlink()
 
 
+@pytest.mark.any_pool
 def test_names_with_slashes_make_directories(picas: Shell, tmp_path: Path) -> None:
     _finish_with(picas, "plots/a/b.png", "plots/c.png")
     assert picas("get", "token_0", "-o", str(tmp_path / "out")).code == 0

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 ESC = "\x1b"
 
-pytestmark = pytest.mark.any_pool
-
 
 def test_output_then_error_output(mixed: Shell) -> None:
     answer = mixed("logs", "good1")
@@ -27,15 +25,16 @@ def test_output_then_error_output(mixed: Shell) -> None:
 
 
 def test_only_one_of_them(mixed: Shell) -> None:
-    assert mixed("logs", "--out", "good1").out == "hello\n"
-    assert mixed("logs", "good1", "--err").out == "warning\n"
+    assert mixed.here("logs", "--out", "good1").out == "hello\n"
+    assert mixed.here("logs", "good1", "--err").out == "warning\n"
 
 
+@pytest.mark.any_pool
 def test_as_json(mixed: Shell) -> None:
-    assert mixed("logs", "good1", "--json").json == {
+    assert mixed.here("logs", "good1", "--json").json == {
         "id": "good1", "state": "done", "attempt": 1, "out": "hello\n", "err": "warning\n",
     }  # fmt: skip
-    assert mixed("logs", "good1", "--json", "--err").json["out"] is None
+    assert mixed.here("logs", "good1", "--json", "--err").json["out"] is None
 
 
 def test_a_pipe_gets_the_bytes_a_terminal_what_it_cannot_act_on(mixed: Shell) -> None:
@@ -49,6 +48,7 @@ def test_a_pipe_gets_the_bytes_a_terminal_what_it_cannot_act_on(mixed: Shell) ->
     assert terminal.text == "a\\x1b[31mred\tb\rc\r\n\\x9bx"
 
 
+@pytest.mark.any_pool
 def test_letters_that_are_cut_between_two_pieces_come_whole(picas: Shell) -> None:
     picas.here("push", picas.write("t.txt", "head -c 1048575 /dev/zero | tr '\\0' x; echo é\n"))
     picas("run")
@@ -57,6 +57,7 @@ def test_letters_that_are_cut_between_two_pieces_come_whole(picas: Shell) -> Non
     assert terminal.text.endswith("xé\r\n")
 
 
+@pytest.mark.any_pool
 def test_each_attempt_has_its_own(picas: Shell) -> None:
     picas.here("push", picas.write("t.txt", "echo attempt $PICAS_ATTEMPT; exit 1\n"))
     for _ in range(3):

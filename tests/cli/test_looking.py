@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
 ESC = "\x1b"
 
-pytestmark = pytest.mark.any_pool
-
 
 # --- status ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_pool
 def test_status_as_json_holds_the_four_counts_and_the_pace(mixed: Shell) -> None:
     status = mixed.here("status", "--json").json
     assert status.pop("pool") == mixed.pool
@@ -38,6 +37,7 @@ def test_status_for_people(mixed: Shell) -> None:
     assert lines[7] == "picas errors tells what failed"
 
 
+@pytest.mark.any_pool
 def test_status_of_some(mixed: Shell) -> None:
     status = mixed.here("status", "--json", "--where", "cores == 4").json
     assert (status["todo"], status["total"], status["rate"], status["seconds_left"]) == (1, 1, None, None)
@@ -80,6 +80,7 @@ def test_list_in_columns(mixed: Shell) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.any_pool
 def test_list_as_json_lines(mixed: Shell) -> None:
     rows = mixed.here("list", "--json").json_lines
     assert [row["state"] for row in rows] == ["done", "done", "error", "error", "locked", "todo"]
@@ -90,6 +91,7 @@ def test_list_as_json_lines(mixed: Shell) -> None:
     assert rows[4]["time"] > 1.6e9
 
 
+@pytest.mark.any_pool
 @pytest.mark.parametrize(
     ("args", "ids"),
     [
@@ -125,11 +127,11 @@ def test_list_is_cut_to_the_terminal_and_coloured(mixed: Shell) -> None:
 
 
 def test_list_shows_no_escapes(picas: Shell) -> None:
-    picas(
+    picas.here(
         "push",
         picas.write("t.jsonl", json.dumps({"_id": "a\x1b]0;b\x07", "input": "x\x1b[2J\ny\u202e"}) + "\n"),
     )
-    out = picas("list").out
+    out = picas.here("list").out
     assert "a\\x1b]0;b\\x07" in out
     assert out.endswith("x\\x1b[2J\\ny\\u202e\n")
     terminal = picas.terminal("list", NO_COLOR="1")
@@ -181,6 +183,7 @@ def test_show_tells_attempts_files_and_document(mixed: Shell) -> None:
     assert "_attachments" not in document
 
 
+@pytest.mark.any_pool
 def test_show_as_json_is_the_documents_one_a_line(mixed: Shell) -> None:
     good1, free6 = mixed.here("show", "--json", "good1", "free6").json_lines
     assert good1["_id"] == "good1"
@@ -196,10 +199,10 @@ def test_show_tells_what_is_running_and_what_failed(mixed: Shell) -> None:
 
 
 def test_show_shows_no_escapes(picas: Shell) -> None:
-    picas(
+    picas.here(
         "push", picas.write("t.jsonl", json.dumps({"_id": "t", "input": "x\u009b\u202e", "k": "\x1b"}) + "\n")
     )
-    out = picas("show", "t").out
+    out = picas.here("show", "t").out
     assert '"input": "x\\x9b\\u202e"' in out
     assert ESC not in out
 
@@ -215,6 +218,7 @@ def test_show_what_is_not_there(mixed: Shell) -> None:
 # --- errors ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.any_pool
 def test_errors_are_grouped(mixed: Shell) -> None:
     answer = mixed.here("errors", "--json").json
     assert (answer["failed"], answer["other"]) == (2, 0)
@@ -233,6 +237,7 @@ def test_errors_for_people(mixed: Shell) -> None:
     assert lines[2] == "2 tokens failed; picas logs bad3 shows one, picas reset error tries all again"
 
 
+@pytest.mark.any_pool
 def test_errors_of_some_show_the_message_itself(mixed: Shell) -> None:
     assert mixed.here("errors", "--where", "id == 'bad4'").out.startswith(
         "1 × exit 3: cannot open /data/b/2.fits line 99\n"
@@ -246,11 +251,11 @@ def test_errors_of_some_show_the_message_itself(mixed: Shell) -> None:
 
 
 def test_errors_show_no_escapes(picas: Shell) -> None:
-    picas("push", picas.write("t.txt", "x\n"))
+    picas.here("push", picas.write("t.txt", "x\n"))
     program = (
         "import picas; from picas.tokens import Failure, Outcome; pool = picas.open_pool();"
         "pool.finish(pool.claim(), Outcome(1, 1e9, 1e9, Failure.APPLICATION, '\\x1b[2Jgone'))"
     )
     subprocess.run([sys.executable, "-c", program], cwd=picas.directory, env=picas.environment, check=True)
-    assert picas("errors").out.startswith("1 × exit 1: \\x1b[2Jgone\n")
-    assert ESC not in picas("errors", "--json").out
+    assert picas.here("errors").out.startswith("1 × exit 1: \\x1b[2Jgone\n")
+    assert ESC not in picas.here("errors", "--json").out

@@ -27,23 +27,23 @@ def test_lines_become_tokens(picas: Shell) -> None:
 
 @pytest.mark.any_pool
 def test_the_same_again_adds_what_is_new(picas: Shell) -> None:
-    picas("push", picas.write("t.txt", "a\nb\n"))
+    picas.here("push", picas.write("t.txt", "a\nb\n"))
     picas.write("t.txt", "a\nnew\nb\n")
-    out = picas("push", "t.txt").out
+    out = picas.here("push", "t.txt").out
     assert out.startswith("pushed 1 token (token_2) to ")
     assert out.endswith("; 2 were there already (--again adds them once more)\n")
-    out = picas("push", picas.write("u.txt", "a\n")).out
+    out = picas.here("push", picas.write("u.txt", "a\n")).out
     assert out.startswith("pushed 0 tokens to ")
     assert out.endswith("; 1 was there already (--again adds it once more)\n")
-    assert picas("push", "--again", "u.txt").out.startswith("pushed 1 token (token_3) to ")
+    assert picas.here("push", "--again", "u.txt").out.startswith("pushed 1 token (token_3) to ")
 
 
 def test_json_tells_the_same(picas: Shell) -> None:
     picas.write("t.txt", "a\nb\n")
-    assert picas("push", "t.txt", "--json").json == {
+    assert picas.here("push", "t.txt", "--json").json == {
         "pool": picas.pool, "pushed": 2, "skipped": 0, "first": "token_0", "last": "token_1",
     }  # fmt: skip
-    assert picas("push", "t.txt", "--json").json == {
+    assert picas.here("push", "t.txt", "--json").json == {
         "pool": picas.pool, "pushed": 0, "skipped": 2, "first": None, "last": None,
     }  # fmt: skip
 
@@ -55,7 +55,7 @@ def test_standard_input(picas: Shell) -> None:
 
 def test_fields_priority_and_prefix_for_all(picas: Shell) -> None:
     options = ("--set", "cores=4", "--set", "site=spider", "--priority", "10", "--id-prefix", "run7_")
-    picas("push", picas.write("t.txt", "a\n"), *options)
+    picas.here("push", picas.write("t.txt", "a\n"), *options)
     (token,) = _tokens(picas)
     assert (token["_id"], token["cores"], token["site"]) == ("run7_0", 4, "spider")
     assert token["priority"] == 10
@@ -64,14 +64,14 @@ def test_fields_priority_and_prefix_for_all(picas: Shell) -> None:
 
 def test_a_table_with_a_template(picas: Shell) -> None:
     picas.write("t.csv", "file,cut\na.fits,0.50\n")
-    picas("push", "t.csv", "--input", "process --cut {cut} {file}")
+    picas.here("push", "t.csv", "--input", "process --cut {cut} {file}")
     (token,) = _tokens(picas)
     assert token["input"] == "process --cut 0.50 a.fits"
     assert token["cut"] == 0.5
 
 
 def test_a_sweep(picas: Shell) -> None:
-    answer = picas(
+    answer = picas.here(
         "push", "--sweep", "q=0.1:0.9:0.1", "--sweep", "d=256,512", "--input", "draw {q} {d}", "--json"
     )
     assert answer.json["pushed"] == 18
@@ -81,10 +81,10 @@ def test_a_sweep(picas: Shell) -> None:
 
 def test_a_dry_run_pushes_nothing(picas: Shell) -> None:
     picas.write("t.txt", "".join(f"echo {n}\n" for n in range(1000)))
-    answer = picas("push", "--dry-run", "t.txt")
+    answer = picas.here("push", "--dry-run", "t.txt")
     assert answer.out.startswith('1,000 tokens, and nothing wrong with them\n  {"input": "echo 0"}\n')
     assert answer.out.endswith("  …\n")
-    assert picas("push", "--dry-run", "t.txt", "--json").json == {
+    assert picas.here("push", "--dry-run", "t.txt", "--json").json == {
         "tokens": 1000,
         "first": [{"input": f"echo {n}"} for n in range(5)],
     }
@@ -155,8 +155,8 @@ def test_an_id_with_other_content_is_refused_before_anything_is_pushed(picas: Sh
 
 def test_escapes_in_a_file_do_not_reach_the_terminal(picas: Shell) -> None:
     picas.write("t.jsonl", '{"_id": "\\u001b[31mred", "input": "x"}\n')
-    assert "(\\x1b[31mred)" in picas("push", "t.jsonl").out
-    assert "\x1b" not in picas("push", picas.write("bad\x1b[31m.txt", "\0")).err
+    assert "(\\x1b[31mred)" in picas.here("push", "t.jsonl").out
+    assert "\x1b" not in picas.here("push", picas.write("bad\x1b[31m.txt", "\0")).err
 
 
 def test_progress_is_shown_on_a_terminal_only(picas: Shell) -> None:

@@ -233,7 +233,6 @@ def test_tokens_that_are_too_big_are_told(picas: Shell) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.any_pool
 def test_a_signal_puts_the_token_back(picas: Shell, number: int, code: int) -> None:
     _push(picas, "sleep 60", "true")
     with picas.start("run") as process:

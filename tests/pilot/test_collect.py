@@ -8,13 +8,12 @@ import pytest
 
 from picas.errors import InvalidInput
 
-pytestmark = pytest.mark.any_pool
-
 
 def names(bench):
     return sorted(name for name in bench.token().attachments if not name.startswith("logs_"))
 
 
+@pytest.mark.any_pool
 def test_files_that_match_are_attached_under_their_paths(bench):
     bench.push(
         "mkdir -p sub/deep; echo 1 > a.txt; echo 2 > sub/b.txt; echo 3 > sub/deep/c.txt; echo 4 > d.png"
@@ -25,6 +24,7 @@ def test_files_that_match_are_attached_under_their_paths(bench):
     assert bench.token().attachments["a.txt"].content_type == "text/plain"
 
 
+@pytest.mark.any_pool
 def test_a_large_binary_file_arrives_byte_for_byte(bench):
     data = os.urandom(5_000_000)
     (bench.path / "data").write_bytes(data)
@@ -78,6 +78,7 @@ def test_patterns_that_leave_the_directory_are_refused(bench, pattern):
         bench.pilot(collect=[pattern])
 
 
+@pytest.mark.any_pool
 def test_files_of_a_function_are_collected_alike(bench):
     def work(token, job):
         (job.scratch / "a.txt").write_text("made")

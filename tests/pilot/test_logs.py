@@ -7,11 +7,10 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.any_pool
-
 MEGABYTE = 1_000_000
 
 
+@pytest.mark.any_pool
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_hundred_megabytes_are_capped_and_never_in_memory(bench):
     bench.push("echo head; head -c 100000000 /dev/zero | tr '\\0' x; echo tail")
@@ -39,6 +38,7 @@ def test_a_cap_of_nothing_leaves_the_note(bench):
     assert "5 bytes left out" in bench.out()
 
 
+@pytest.mark.any_pool
 def test_binary_output_is_kept_as_it_is(bench):
     bench.push(r"printf '\x00\xff\xfe\n'")
     bench.run()
@@ -65,6 +65,7 @@ def test_the_error_message_holds_no_orders_for_a_terminal(bench):
     assert bench.message() == "red wine"
 
 
+@pytest.mark.any_pool
 def test_each_attempt_has_its_own_logs(bench):
     bench.push("echo attempt $PICAS_ATTEMPT; exit 1")
     bench.run(max_scrub=2)
