@@ -528,6 +528,17 @@ def test_an_actor_of_0x_saves_its_token_by_itself(old: OldActor, db: CouchDB) ->
     assert db.pool.get("u").state is State.ERROR
 
 
+def test_an_actor_of_0x_is_made_of_an_iterator_and_a_modifier(old: OldActor, db: CouchDB) -> None:
+    class Plain(RunActor):
+        def process_token(self, key: str, token: Any) -> None:
+            token["exit_code"] = 0
+            self.client.db[key] = self.modifier.close(token)
+
+    db.pool.push(["x"])
+    Plain(old.iterator, old.modifier).run()
+    assert only(db).state is State.DONE
+
+
 def test_an_error_of_0x_is_one(old: OldActor, db: CouchDB) -> None:
     def broken(key: str, token: Any) -> None:
         token["lock"] = token["done"] = -1

@@ -16,7 +16,7 @@ from picas.pilot import Pilot
 
 from .actor_work import ActorWork, mark_failed
 from .documents import Document
-from .iterators import TaskViewIterator
+from .iterators import TaskViewIterator, ViewIterator
 from .limits import Limit, TokenTimeout
 from .sources import source_of
 
@@ -37,7 +37,8 @@ class AbstractRunActor:
 
     Args:
         db: a `picas.clients.CouchDB`; or any object with ``get_single_from_view``, ``get``, ``save`` and ``copy``.
-        iterator: where the tokens come from; if None, from the view.
+        iterator: where the tokens come from; if None, from the view. In 0.x the iterator comes first, and then a
+            modifier.
         view: the view that lists tokens to work on.
         token_reset_values: ``lock`` and ``done`` of a token that is put back because of a signal.
         view_params: what else is asked of the view, such as ``design_doc``.
@@ -68,8 +69,12 @@ class AbstractRunActor:
         token_reset_values: Sequence[int] = (0, 0),
         **view_params: Any,
     ) -> None:
-        self.db = db
-        self.iterator = TaskViewIterator(db, view, **view_params) if iterator is None else iterator
+        if isinstance(db, ViewIterator):
+            self.iterator, self.modifier = db, iterator
+            self.db = self.client = db.database
+        else:
+            self.db = db
+            self.iterator = TaskViewIterator(db, view, **view_params) if iterator is None else iterator
         self.token_reset_values = list(token_reset_values)
         self.current_task = None
         self.subprocess = None
