@@ -62,8 +62,9 @@ def tests(session: nox.Session) -> None:
 def couchdb(session: nox.Session) -> None:
     """Everything about command line and pilots on CouchDB, of which `tests` runs a part there."""
     _install(session, "test")
-    where = session.posargs or ["tests/cli", "tests/pilot", "tests/unit/test_pool.py"]
-    session.run("pytest", "--pool-kind", "couchdb", *where)
+    named = any(Path(word.partition("::")[0]).exists() for word in session.posargs)
+    where = [] if named else ["tests/cli", "tests/pilot", "tests/unit/test_pool.py"]
+    session.run("pytest", "--pool-kind", "couchdb", *where, *session.posargs)
 
 
 @nox.session

@@ -226,11 +226,11 @@ def test_a_server_that_is_killed_and_started_again_loses_nothing_and_repeats_not
         assert server.ask("PUT", "/pool")[0] == 201
         url = server.url + "/pool"
         with open_pool(url) as pool, Fleet([url] * 3, journal, 0.005) as fleet:
-            pool.push(range_of(300))
-            for share in (60, 160):
-                fleet.wait(lambda share=share: ran() >= share, 60)
+            pool.push(range_of(200))
+            for share in (40, 110):
+                fleet.wait(lambda share=share: ran() >= share, 180)
                 server.kill()
                 server.start()
-            fleet.wait(lambda: pool.counts()[State.DONE] == 300, 60)
+            fleet.wait(lambda: pool.counts()[State.DONE] == 200, 180)
             assert not any(token.history for token in pool.tokens())
-    assert sorted(journal.read_text().split()) == sorted(f"token_{n}" for n in range(300))
+    assert sorted(journal.read_text().split()) == sorted(f"token_{n}" for n in range(200))
