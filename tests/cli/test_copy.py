@@ -93,14 +93,14 @@ def test_mistakes_make_no_pool(picas: Shell, args: tuple[str, ...], code: int, m
 
 
 def test_ctrl_c_says_how_to_go_on_and_a_terminal_shows_how_far_it_is(picas: Shell) -> None:
-    assert picas("push", "--sweep", "n=1:20000:1", "--input", "work {n}").code == 0
+    assert picas("push", "--sweep", "n=1:8000:1", "--input", "work {n}").code == 0
     terminal = picas.terminal(*_copy(picas), columns=120)
-    terminal.wait_for("of 20,000 tokens, ")
+    terminal.wait_for("of 8,000 tokens, ")
     time.sleep(0.05)
     terminal.process.send_signal(signal.SIGINT)
     code = terminal.end()
     if code == 130:  # it was not faster than we were
         assert "the same copy again goes on from there" in terminal.text
     answer = picas.here(*_copy(picas), "--json")
-    assert answer.json["target"]["todo"] == 20_000
+    assert answer.json["target"]["todo"] == 8_000
     assert answer.json["there"] > 0
