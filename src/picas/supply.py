@@ -188,7 +188,7 @@ class Supply:
             left: how many more tokens the pilot may start; None for any number.
             longest: for how many seconds the longest of the running attempts has been running.
         """
-        if self._feeder.busy:
+        if self._feeder.busy or self._feeder.found is not None:  # what came since the last `collect` counts
             return False
         self._retry_at = None
         ahead = self._ahead(longest)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from picas.errors import InvalidInput
+from picas.supply import Supply
+from picas.tokens import Claimer
 
 
 def order_of_work(bench):
@@ -28,6 +30,23 @@ def test_no_more_than_max_tasks_are_begun(bench, work, workers):
     summary = bench.run(work, workers=workers, max_tasks=37)
     assert (summary.done, summary.reason, summary.released) == (37, "max-tasks", 0)
     assert (counted(bench, "done"), counted(bench, "todo")) == (37, 23)
+
+
+def test_what_has_just_been_claimed_counts_before_more_is(bench):
+    bench.push(*["true"] * 60)
+    claimer = Claimer("pilot", "here")
+    news = threading.Event()
+    supply = Supply(bench.pool, claimer, None, "oldest", 4, news.set, print, print)
+    supply.start()
+    try:
+        assert supply.refill(4, 4, 0.0)
+        assert news.wait(120)
+        assert not supply.refill(4, 4, 0.0)  # the answer is there, and nobody has looked at it
+        supply.collect()
+        assert len(supply) == 4
+    finally:
+        supply.stop()
+        supply.join(120)
 
 
 def test_failed_and_repeated_attempts_count_among_max_tasks(bench):
