@@ -10,7 +10,7 @@ from ._harness import BenchmarkError, say
 
 EMBEDDED = ("startup", "push", "functions", "commands", "fleet", "scale")
 
-COUCHDB = ("couchdb-noop", "couchdb-push", "couchdb-logs", "couchdb-crowd", "couchdb-idle", "couchdb-cluster")
+COUCHDB = tuple(f"couchdb-{name}" for name in "noop push logs crowd idle cluster actors".split())
 """The pool in a CouchDB, each a module of the folder `couchdb`, which stands for all of them."""
 
 NAMES = (*EMBEDDED, *COUCHDB)

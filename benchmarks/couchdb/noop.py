@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tests.couchdb import classic as one_x
 
-from benchmarks._harness import Contender, Report, Sample, Verdict, play, say, scratch
+from benchmarks._harness import Contender, Report, Sample, Verdict, play, say, scratch, timed
+from benchmarks._harness import picas as program
 
 from ._fleet import DRIVERS, fly
 from ._server import VIEW, Database, couchdb, filled, version
@@ -110,15 +112,22 @@ def ours(server: AnyServer, tokens: int, pilots: int, tally: Tally) -> float:
     return tokens / (max(answer["last"] for answer in answers) - start)
 
 
-def classic(server: AnyServer, tokens: int, pilots: int, seconds: int) -> float:
-    """Tokens per second of so many pilots of 1.x in their first seconds; their pool has no views of ours."""
-    command = [one_x.python(), "-I", one_x.PILOT]
+def classic(server: AnyServer, tokens: int, pilots: int, seconds: int, *, under_ours: bool = False) -> float:
+    """Tokens per second of so many pilots of 1.x in their first seconds; their pool has no views of ours.
+
+    Args:
+        under_ours: the same program runs under PiCaS, and its views have been taken over as our how-to says.
+    """
+    command = [sys.executable if under_ours else one_x.python(), "-I", one_x.PILOT]
     with Database(server) as database, scratch() as folder:
         database.ask("PUT", "/_design/Monitor", one_x.monitor())
         for first in range(0, tokens, 1000):
             docs = [one_x.token(n, input="x") for n in range(first, min(first + 1000, tokens))]
             database.ask("POST", "/_bulk_docs", {"docs": docs})
         database.ask("GET", "/_design/Monitor/_view/todo?limit=1")
+        if under_ours:
+            environ = {**os.environ, "PICAS_POOL": database.url}
+            timed([program(), "views", "create", "--force"], folder, environ)
         start, answers = fly([[*command, database.url, LOG_BYTES, seconds]] * pilots, folder)
         for answer in answers:
             if answer["died"]:
