@@ -72,7 +72,7 @@ wheel: env
 	scripts/wheel-demo.sh
 
 pytest: env
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 bench: env
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -155,6 +155,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     return report
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist tells the process that prints the summary which server it was."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None and _NAME in session.config.stash:
+        output["couchdb"] = session.config.stash[_NAME]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear what a worker has told."""
+    name = getattr(node, "workeroutput", {}).get("couchdb")
+    if name:
+        node.config.stash[_NAME] = name
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say which server it was: on PouchDB's some tests are skipped."""
     if _NAME in config.stash:

@@ -78,7 +78,7 @@ def designs_of(database: str) -> list[str]:
 
 
 def test_without_any_views_and_rights_it_is_said_what_to_ask_for(database: str, member: str) -> None:
-    with open_pool(member) as pool, pytest.raises(PoolRefused, match="no views") as refused:
+    with open_pool(member) as pool, pytest.raises(PoolRefused, match="has no view") as refused:
         pool.counts()
     assert "picas --pool " in refused.value.advice
     assert "views create" in refused.value.advice
@@ -228,10 +228,10 @@ def test_a_name_alone_is_a_view_of_monitor(pipeline: Pool, database: str) -> Non
         pipeline.through("Monitor/")
 
 
-def test_a_file_has_no_views(tmp_path: Path) -> None:
+def test_a_view_that_a_file_does_not_have(tmp_path: Path) -> None:
     with (
         open_pool(f"sqlite:///{tmp_path}/x.db") as pool,
-        pytest.raises(InvalidInput, match="no views") as error,
+        pytest.raises(InvalidInput, match="has no view") as error,
     ):
         Pilot(pool, view="SingleCore/todo")
     assert "--where" in error.value.advice
