@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -212,3 +213,57 @@ def test_a_mixed_fleet_finishes_a_pool_and_what_ours_claimed_ran_once(
     assert {token.id for token in pool.tokens("done")} == everything
     # Each is there with the log of the one that ran it.
     assert all(f"logs_{token.id}.out" in token.attachments for token in pool.tokens())
+
+
+@pytest.mark.slow
+def test_a_large_mixed_fleet_with_kills_loses_nothing(mixed: str, pool: Pool, tmp_path: Path) -> None:
+    """2,000 tokens; pilots of 1.x, ours, and actors of 1.x under ours; one of each is killed outright on the way."""
+    classic.ask(mixed, PUSH % 1000)
+    pool.push([f"echo new {n}" for n in range(1000)])
+    everything = {f"old_{n}" for n in range(1000)} | {f"token_{n}" for n in range(1000)}
+    journal = tmp_path / "journal"
+    journal.touch()
+    actor = ["-I", str(classic.PILOT), mixed, "10", "120", str(journal)]
+    work = f'echo "ours-$PPID $PICAS_TOKEN_ID" >>{journal}; sleep 0.05'
+    kinds = {
+        "1.x": [str(classic.python()), *actor],
+        "actor": [sys.executable, *actor],
+        "ours": [sys.executable, "-m", "picas", "run", "--", "bash", "-c", work],
+    }
+
+    with ExitStack() as stack:
+
+        def start(kind: str) -> subprocess.Popen[bytes]:
+            return stack.enter_context(
+                subprocess.Popen(
+                    kinds[kind], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+                )
+            )
+
+        fleet = [(kind, start(kind)) for kind in kinds for _ in range(2)]
+        killed = []
+        for count, kind in ((200, "ours"), (500, "1.x"), (900, "actor")):
+            until = time.monotonic() + 120
+            while len(journal_of(journal)) < count and time.monotonic() < until:
+                time.sleep(0.05)
+            victim = next(process for each, process in fleet if each == kind and process.poll() is None)
+            victim.kill()
+            killed.append(str(victim.pid))
+            fleet.append((kind, start(kind)))
+        for _, process in fleet:
+            process.wait(180)
+
+    # Nobody beats for a pilot of 1.x, nor is anybody left here: what the killed ones held is given back by a person.
+    left = [token.id for token in pool.tokens("locked")]
+    pool.reset(pool.tokens("locked"))
+    picas.Pilot(pool, ["bash", "-c", f'echo "ours-last $PICAS_TOKEN_ID" >>{journal}']).run()
+
+    assert {token.id for token in pool.tokens("done")} == everything
+    assert all(f"logs_{token.id}.out" in token.attachments for token in pool.tokens())
+    theirs = {str(process.pid) for kind, process in fleet if kind == "1.x"}
+    runs = journal_of(journal)
+    assert set(runs) == everything
+    for token, whos in runs.items():
+        if len(whos) > 1 and any(who.partition("-")[2] not in theirs for who in whos):
+            # one that ours claimed: only because its pilot was killed while it had it
+            assert token in left, (token, whos, killed)
