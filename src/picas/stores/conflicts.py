@@ -93,7 +93,7 @@ def decide(found: Sequence[Token], now: float, lock_seconds: float = LOCK_SECOND
     """
     given_up = tuple(_nobodys(found, now))
     standing = sorted((leaf for leaf in found if leaf not in given_up), key=lambda leaf: _ORDER[leaf.state])
-    if any(leaf.state is State.LOCKED and now - _locked_at(leaf) < lock_seconds for leaf in standing):
+    if any(_is_running(leaf, now, lock_seconds) for leaf in standing):
         return None
     winner, *others = standing
     if any(_users_fields(leaf) != _users_fields(winner) for leaf in others):
@@ -112,6 +112,11 @@ def _nobodys(found: Sequence[Token], now: float) -> list[Token]:
         if leaf.state is State.LOCKED
         and ((leaf.claim_id and leaf.claim_id in over) or _is_forsaken(leaf, now))
     ]
+
+
+def _is_running(leaf: Token, now: float, lock_seconds: float) -> bool:
+    # A mender that is at it needs its leaf as it wrote it, however short the time is that claims are given.
+    return leaf.state is State.LOCKED and (leaf.run.get("mends") is True or now - _locked_at(leaf) < lock_seconds)
 
 
 def _is_forsaken(leaf: Token, now: float) -> bool:
