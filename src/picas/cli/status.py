@@ -11,6 +11,7 @@ from picas.cli import options, output, pools, text
 from picas.cli.group import verb
 from picas.config import parse_duration
 from picas.report import Status, status
+from picas.tokens import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +98,10 @@ def command(call: options.Call, where: Selection | None, watch: float | None) ->
 
 
 def _look(pool: Pool, where: Selection | None) -> StatusView:
-    return StatusView(pool.url, status(pool.counts(where), None if where else _progress(pool)))
+    counts = pool.counts(where)
+    # Where nothing has finished there is no rate to ask for: a pool that was just filled answers at once.
+    has_rate = where is None and (counts[State.DONE] or counts[State.ERROR])
+    return StatusView(pool.url, status(counts, _progress(pool) if has_rate else None))
 
 
 def _progress(pool: Pool) -> Progress:
