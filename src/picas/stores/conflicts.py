@@ -116,7 +116,9 @@ def _nobodys(found: Sequence[Token], now: float) -> list[Token]:
 
 def _is_running(leaf: Token, now: float, lock_seconds: float) -> bool:
     # A mender that is at it needs its leaf as it wrote it, however short the time is that claims are given.
-    return leaf.state is State.LOCKED and (leaf.run.get("mends") is True or now - _locked_at(leaf) < lock_seconds)
+    return leaf.state is State.LOCKED and (
+        leaf.run.get("mends") is True or now - _locked_at(leaf) < lock_seconds
+    )
 
 
 def _is_forsaken(leaf: Token, now: float) -> bool:
