@@ -90,7 +90,10 @@ class Failure(str, Enum):
     APPLICATION = "application"  # the command ended by itself with a non-zero exit code
     TIMEOUT = "timeout"  # stopped because it ran longer than it was allowed to
     SIGNAL = "signal"  # killed by a signal that did not come from the pilot
+    MEMORY = "memory"  # killed because the machine, or its share of it, had no memory left
     INFRASTRUCTURE = "infrastructure"  # it could not be started: command missing, scratch full …
+    LOST = "lost"  # its pilot has not been heard of for longer than its lease
+    PREEMPTED = "preempted"  # stopped because its batch job was to end
     RELEASED = "released"  # put back because the pilot had to go; nobody's fault
 
 
