@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping, Sequence
 
     from picas.selection import Selection
-    from picas.stores.base import Change, Store
+    from picas.stores.base import Change, Fleet, Store
 
 
 log = logging.getLogger("picas.actors")
@@ -55,6 +55,11 @@ class IteratedStore:
     def given(self, token: Token) -> Any:
         """What the iterator gave for this claim, whatever kind of object that is."""
         return self._held[token.id][0]
+
+    @property
+    def fleet(self) -> Fleet | None:
+        """Those who work on the same pool, if it is one."""
+        return self._base.fleet if self._base is not None else None
 
     def now(self) -> float:
         """The time of this machine: there is no other."""

@@ -22,7 +22,7 @@ Guarantees:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Callable, Protocol
+from typing import TYPE_CHECKING, Any, Callable, Protocol
 
 if TYPE_CHECKING:
     import threading
@@ -65,6 +65,54 @@ class Progress:
     seconds: float
     finished: int
     wall: float | None
+
+
+@dataclass(frozen=True)
+class PilotRecord:
+    """What a pilot has said of itself.
+
+    Attributes:
+        id: the pilot's id.
+        fields: what it said, as JSON.
+        silent: how many seconds ago it was, by the store's own clock; infinite where that cannot have been in
+            this life of the machine.
+    """
+
+    id: str
+    fields: Mapping[str, Any]
+    silent: float
+
+
+class Fleet(Protocol):
+    """The pilots that work on a pool, and what people order them.
+
+    Records and orders are no tokens: nothing but `picas.heart` and the verbs that show them reads them. Every
+    method may raise `PoolUnavailable` and `PoolRefused`.
+    """
+
+    steady: bool
+    """The pool cannot have been out of reach: a pilot that is silent has not tried to speak."""
+
+    def beat(self, pilot: str, fields: Mapping[str, Any]) -> None:
+        """Say that a pilot lives, and what it does: one small write, which replaces the one before."""
+
+    def pilots(self) -> list[PilotRecord]:
+        """All records, by id."""
+
+    def forget(self, pilot: str) -> None:
+        """Remove a record, if it is there."""
+
+    def take_turn(self, name: str, seconds: float) -> bool:
+        """Whether it is the caller who is to do now what one of all is to do every so many seconds.
+
+        Of several who ask at the same moment more than one may get a yes.
+        """
+
+    def control(self) -> tuple[dict[str, Any], Any]:
+        """What people have ordered, and which version of it that is; empty and None where nobody ever has."""
+
+    def set_control(self, fields: Mapping[str, Any], version: Any) -> bool:
+        """Write new orders in place of that version; False if there is another one by now."""
 
 
 class Watch(Protocol):
@@ -119,6 +167,10 @@ class Store(Protocol):
 
     at_once: int
     """As of a `Filling`: 1."""
+
+    @property
+    def fleet(self) -> Fleet | None:
+        """The pilots that work on this pool; None where nobody else can."""
 
     def now(self) -> float:
         """The time by the store's clock."""

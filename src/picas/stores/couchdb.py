@@ -20,6 +20,7 @@ from picas.stores.attached import Attached
 from picas.stores.base import Change
 from picas.stores.claims import Claims
 from picas.stores.copies import copied
+from picas.stores.couch_fleet import CouchFleet
 from picas.stores.designs import Designs
 from picas.stores.doubt import SETTLE_SECONDS, Doubts
 from picas.stores.feed import CouchWatch
@@ -88,6 +89,11 @@ class CouchStore:
     def designs(self) -> Designs:
         """The database's design documents."""
         return Designs(self._server, self._database)
+
+    @property
+    def fleet(self) -> CouchFleet:
+        """See `picas.stores.base.Store`."""
+        return CouchFleet(self._server, self._database)
 
     @property
     def _index(self) -> Index:

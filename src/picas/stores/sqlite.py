@@ -25,6 +25,7 @@ from picas.payload import CHUNK_BYTES
 from picas.stores.base import Change, Progress
 from picas.stores.sqlite_documents import IS_OTHER, SqliteDocuments
 from picas.stores.sqlite_file import open_file, translated_errors
+from picas.stores.sqlite_fleet import SqliteFleet
 from picas.stores.timed import TimedWatch
 from picas.tokens import AttachmentInfo, State, Token, ended_at, number_after, priority_of, state_of
 
@@ -334,6 +335,10 @@ class SqliteStore:
 
     def other_documents(self) -> int:
         return self.documents.others()
+
+    @property
+    def fleet(self) -> SqliteFleet:
+        return SqliteFleet(self._read, self._write)
 
     @property
     def documents(self) -> SqliteDocuments:
