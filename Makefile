@@ -71,8 +71,9 @@ lock-check: env
 wheel: env
 	scripts/wheel-demo.sh
 
+# Real processes, kills and servers, two tests at a time: what fails in that crowd is tried again by itself, and said.
 pytest: env
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(ARGS) || scripts/again.sh $(BIN)/pytest $$? -m "not slow" $(ARGS)
 
 bench: env
 	$(BIN)/python -m benchmarks $(ARGS)

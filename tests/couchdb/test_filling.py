@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.couchdb.faults import LoseAnswer
@@ -15,6 +16,9 @@ from picas.errors import PicasError
 from picas.pool import open_pool
 from picas.stores import filling
 from picas.stores.filling import TURN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.couchdb
 
@@ -53,13 +57,29 @@ def test_what_is_there_is_left_out_of_a_large_push(pool):
 
 def test_two_large_pushes_of_the_same_at_once_add_it_once(database):
     waits, results = [], []
+    told, begun = threading.Event(), threading.Event()
 
-    def push() -> None:
+    def wait_told(what: str) -> None:
+        waits.append(what)
+        told.set()
+
+    def slowly() -> Iterator[str]:
+        *first, last = lines(MANY)
+        yield from first
+        begun.set()
+        assert told.wait(60)
+        yield last
+
+    def push(items: Iterator[str]) -> None:
         with open_pool(database) as opened:
-            results.append(opened.push(iter(lines(MANY)), on_wait=waits.append))
+            results.append(opened.push(items, on_wait=wait_told))
 
-    threads = [threading.Thread(target=push) for _ in range(3)]
-    for thread in threads:
+    threads = [
+        threading.Thread(target=push, args=(items,)) for items in (slowly(), *map(iter, [lines(MANY)] * 2))
+    ]
+    threads[0].start()
+    assert begun.wait(60)
+    for thread in threads[1:]:
         thread.start()
     for thread in threads:
         thread.join()
