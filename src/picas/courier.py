@@ -1,5 +1,8 @@
 """Bringing results back to the pool, in groups, on a thread of its own, so that work never waits for it.
 
+A group is written to the spool, through to the disk, before a pool on a server is told of it. The commit of an
+embedded pool is on this machine's disk itself: there the spool is for what the pool does not take.
+
 While the pool does not answer it is tried again for as long as it takes, with growing pauses, and what has
 ended waits in the spool.
 """
@@ -21,8 +24,8 @@ from picas.scratch import remove
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from picas.budgets import Budgets
     from picas.errors import PicasError
     from picas.pool import Pool
     from picas.spool import Spool
@@ -54,6 +57,7 @@ class Courier(threading.Thread):
     """Brings results back to the pool.
 
     Args:
+        budgets: how often a token whose attempt failed is tried again.
         on_settled: called on this thread with each result and what became of it.
 
     Attributes:
@@ -65,14 +69,16 @@ class Courier(threading.Thread):
         self,
         pool: Pool,
         spool: Spool,
-        max_scrub: int,
+        budgets: Budgets,
         on_settled: Callable[[Result, Verdict], None],
         on_problem: Callable[[PicasError], None],
     ) -> None:
         super().__init__(name=THREAD_MARK + "courier", daemon=True)
         self._pool = pool
-        self._spool = spool
-        self._max_scrub = max_scrub
+        self._journal = spool.journal()
+        self._spool_first = pool.url.startswith(("http://", "https://"))
+        self._spool_works = True
+        self._budgets = budgets
         self._on_settled = on_settled
         self._on_problem = on_problem
         self._queue: SimpleQueue[_Mark] = SimpleQueue()  # None: the end
@@ -83,7 +89,6 @@ class Courier(threading.Thread):
         self._stopping = threading.Event()
         self._abandoned = threading.Event()  # nobody waits for this thread any more
         self._under_way: tuple[list[Result], list[_Mark]] = [], []
-        self._spooled: dict[str, Path] = {}
         self.error: BaseException | None = None
         self.unsent = 0
         self._sent = self._settled = 0
@@ -131,6 +136,7 @@ class Courier(threading.Thread):
                 self._abandon()
                 break
         self.join(None if settled.is_set() else 0.0)
+        self._journal.close()
         return self.unsent
 
     def _abandon(self) -> None:
@@ -191,6 +197,8 @@ class Courier(threading.Thread):
         """
         pause = Backoff(*PAUSE_SECONDS)
         self._under_way = group, marks
+        if self._spool_first:
+            self._keep(group)
         while self.error is None:
             begun = time.monotonic()
             try:
@@ -224,11 +232,14 @@ class Courier(threading.Thread):
         if self._abandoned.is_set():
             return
         self._settled += len(settled)
+        self._journal.drop(result for result, verdict in settled if verdict is not None)
+        refused = [result for result, verdict in settled if verdict is None]
+        if refused:
+            self._give_up(refused)
+            with suppress(OSError):  # then they stay among the others
+                self._journal.set_aside(refused, self._budgets)
         for result, verdict in settled:
-            if verdict is None:
-                self._give_up([result])
-            else:
-                self._drop(result)
+            if verdict is not None:
                 self._on_settled(result, verdict)
 
     def _is_time_up(self) -> bool:
@@ -239,47 +250,41 @@ class Courier(threading.Thread):
     def _finish(self, group: list[Result]) -> list[tuple[Result, Verdict | None]]:
         """Write the results back; each as it was written, None for one that the pool does not take at all."""
         try:
-            return list(zip(group, self._pool.finish_many(group, self._max_scrub)))
+            return list(zip(group, self._pool.finish_many(group, budgets=self._budgets)))
         except (InvalidInput, TokenRefused, TokenTooLarge, OSError) as error:
             if len(group) > 1:  # one of them is not as it should be; the others are not to suffer
                 return [pair for result in group for pair in self._finish([result])]
             return [self._finish_less(group[0], error)]
 
     def _finish_less(self, result: Result, error: Exception) -> tuple[Result, Verdict | None]:
-        saved, verdict, reason = salvage(self._pool, result, error, self._max_scrub)
+        saved, verdict, reason = salvage(self._pool, result, error, self._budgets)
         if verdict is None:
             self._on_problem(PoolError(f"the pool does not take the result of {result.token.id}: {reason}"))
         return saved, verdict
 
     def _keep(self, group: list[Result]) -> None:
         """Put the results into the spool, as far as they are not there yet and it takes them."""
-        for result in group:
-            claim = result.token.claim_id or ""
-            if claim in self._spooled:
-                continue
-            try:
-                self._spooled[claim] = self._spool.keep(result, self._max_scrub)
-            except OSError as error:
+        try:
+            self._journal.keep(group, self._budgets)
+        except OSError as error:
+            if self._spool_works:  # said once, not for every group
                 self._on_problem(
                     PoolUnavailable(
-                        f"the spool {self._spool.directory} cannot be written: {error.strerror}",
+                        f"the spool {self._journal.path.parent} cannot be written: {error.strerror}",
                         "Finished work is kept in memory until the pool or the spool takes it; free some space, "
                         "or set PICAS_SPOOL to another directory.",
                     )
                 )
-                return
-
-    def _drop(self, result: Result) -> None:
-        kept = self._spooled.pop(result.token.claim_id or "", None)
-        if kept is not None:
-            self._spool.drop(kept)
+            self._spool_works = False
+        else:
+            self._spool_works = True
 
     def _give_up(self, group: list[Result]) -> None:
         """Leave the results in the spool for whoever comes next."""
         self._keep(group)
         self.unsent += len(group)
         for result in group:
-            if (result.token.claim_id or "") in self._spooled:
+            if self._journal.holds(result):
                 if result.directory and not result.outcome.kept:
                     remove(result.directory)
                 continue

@@ -1,9 +1,11 @@
-"""Finished work that the pool could not take yet, on local disk until it is in.
+"""Finished work that the pool has not confirmed yet, on local disk until it has.
 
-An entry is a directory ``<spool>/<pool>/<claim id>`` with ``result.json`` and the files to attach, numbered.
-It is put together under another name, written through to the disk, and then renamed: an entry that is
-there is whole, and what a crash left half-written is recognised by its name and never sent. Sending an
-entry twice does no harm, since the pool knows a claim that has ended.
+Each pilot has a journal of its own in ``<spool>/<pool>`` (see `picas.journal`). What a pilot left there when it went is
+sent by the next one, or by ``picas flush``; what a living one writes there is that one's to send. Sending a result
+twice does no harm, since the pool knows a claim that has ended.
+
+Versions before kept each result in a directory ``<claim id>`` with ``result.json`` and the files to attach, numbered;
+such entries are sent as well.
 """
 
 from __future__ import annotations
@@ -13,24 +15,25 @@ import json
 import os
 import re
 import shutil
+import socket
 import time
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from picas import journal
+from picas.budgets import Budgets
 from picas.errors import InfrastructureError, InvalidInput, PoolUnavailable, TokenRefused, TokenTooLarge
+from picas.journal import FILES, SUFFIX, Journal, Kept
 from picas.payload import Payload, file_payload
-from picas.pool import Result
-from picas.tokens import Edits, Failure, Outcome, Token, Usage, token_from_document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from picas.pool import Pool
 
 UNFINISHED = ".part-"
-"""What the name of an entry begins with while it is being written or removed."""
+"""What the name of an entry of a former version begins with while it is being written or removed."""
 
 LEFTOVER_SECONDS = 86_400.0
 """What a crash left half-written or half-removed this long ago is removed."""
@@ -58,54 +61,54 @@ class Spool:
         name = re.sub(r"[^A-Za-z0-9.]+", "-", pool_url).strip("-")[-60:]
         self.directory = root / f"{name}-{hashlib.sha256(pool_url.encode()).hexdigest()[:8]}"
 
-    def keep(self, result: Result, max_scrub: int) -> Path:
-        """Write a result to the disk; its entry.
+    def journal(self) -> Journal:
+        """A new journal, for one pilot."""
+        host = re.sub(r"[^A-Za-z0-9.]+", "-", socket.gethostname())
+        return Journal(self.directory, f"{host}-{os.getpid()}-{os.urandom(4).hex()}")
 
-        Raises:
-            OSError: it cannot be written; then there is no entry.
-        """
-        claim = result.token.claim_id or "unknown"
-        entry = self.directory / claim
-        if entry.exists():
-            return entry
-        part = self.directory / (UNFINISHED + claim)
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True, mode=0o700)
-        try:
-            files: list[dict[str, str]] = []
-            for payload in result.logs + result.files:
-                name = str(len(files))
-                _write(part / name, payload)
-                files.append({"file": name, "name": payload.name, "content_type": payload.content_type})
-            document = {
-                "token": result.token.document(),
-                "outcome": asdict(result.outcome),
-                "logs": len(result.logs),
-                "files": files,
-                "max_scrub": max_scrub,
-                "edits": None if result.edits is None else asdict(result.edits),
-            }
-            text = json.dumps(document, indent=1).encode("ascii")
-            _write(part / "result.json", Payload("result.json", "application/json", (text,)))
-            _sync(part)
-            part.rename(entry)
-            _sync(self.directory)
-        except OSError:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
-        return entry
-
-    def entries(self) -> list[Path]:
-        """The whole entries, in no order.
+    def waiting(self) -> int:
+        """How many results are in the spool, those of living pilots among them.
 
         Raises:
             InfrastructureError: the spool cannot be read.
         """
-        return [path for path in self._content() if not path.name.startswith(UNFINISHED)]
+        return sum(_count(path) for path in self._journals()) + len(self._entries())
+
+    def flush(self, pool: Pool) -> tuple[int, int]:
+        """Send what pilots that are gone have left; how many results were sent and how many are left.
+
+        Those that cannot be read, and those that the pool does not take, stay where they are.
+
+        Raises:
+            InfrastructureError: the spool cannot be read.
+            PoolRefused: the pool cannot be used.
+        """
+        self._clear_leftovers()
+        sent = left = 0
+        ways = [(self._journals(), _send_journal, _count), (self._entries(), _send_entry, lambda _: 1)]
+        todo = [(path, send, count) for paths, send, count in ways for path in paths]
+        for place, (path, send, _) in enumerate(todo):
+            try:
+                taken, stays = send(pool, path)
+            except PoolUnavailable:
+                return sent, left + sum(count(path) for path, _, count in todo[place:])
+            sent += taken
+            left += stays
+        return sent, left
+
+    def _journals(self) -> list[Path]:
+        return [path for path in self._content() if path.name.endswith(SUFFIX)]
+
+    def _entries(self) -> list[Path]:
+        return [
+            path
+            for path in self._content()
+            if not path.name.endswith((SUFFIX, FILES)) and not path.name.startswith(UNFINISHED)
+        ]
 
     def _content(self) -> list[Path]:
         try:
-            return list(self.directory.iterdir())
+            return sorted(self.directory.iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -114,44 +117,16 @@ class Spool:
                 "Check the permissions, or set PICAS_SPOOL to another directory.",
             ) from error
 
-    def drop(self, entry: Path) -> None:
-        """Remove an entry that has been sent."""
-        going = entry.with_name(UNFINISHED + entry.name)
-        with suppress(OSError):
-            entry.rename(going)  # whole or not there, also when we are killed on the way
-        shutil.rmtree(going, ignore_errors=True)
-
-    def flush(self, pool: Pool) -> tuple[int, int]:
-        """Send what is in the spool; how many entries were sent and how many are left.
-
-        Entries that cannot be read, and those that the pool does not take, are left where they are.
-
-        Raises:
-            InfrastructureError: the spool cannot be read.
-            PoolRefused: the pool cannot be used.
-        """
-        self._clear_leftovers()
-        sent = left = 0
-        for entry in self.entries():
-            loaded = _load(entry)
-            if loaded is None:
-                left += entry.exists()  # else another pilot has just sent it
-                continue
-            try:
-                pool.finish_many([loaded[0]], loaded[1])
-            except PoolUnavailable:
-                return sent, len(self.entries())
-            except (InvalidInput, TokenTooLarge, TokenRefused, OSError):
-                left += entry.exists()
-                continue
-            self.drop(entry)
-            sent += 1
-        return sent, left
-
     def _clear_leftovers(self) -> None:
+        """Remove what belongs to nothing any more, unless it is so young that somebody may be at it."""
         for path in self._content():
+            orphan = (
+                path.name.endswith(FILES) and not path.with_name(path.name[: -len(FILES)] + SUFFIX).exists()
+            )
             with suppress(OSError):
-                if path.name.startswith(UNFINISHED) and time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
+                if (orphan or path.name.startswith(UNFINISHED)) and (
+                    time.time() - path.stat().st_mtime > LEFTOVER_SECONDS
+                ):
                     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -160,19 +135,72 @@ def flush(pool: Pool, root: Path | None = None) -> tuple[int, int]:
     return Spool(root or default_spool(), pool.url).flush(pool)
 
 
-def _load(entry: Path) -> tuple[Result, int] | None:
+def _send_journal(pool: Pool, path: Path) -> tuple[int, int]:
+    """Send a journal, unless its pilot lives or another process sends it; how many results it took, and not.
+
+    Raises:
+        PoolUnavailable, PoolRefused: the pool cannot be used.
+    """
+    with journal.taken(path) as ours:
+        if not ours:
+            return 0, 0
+        try:
+            records, damaged = journal.read(path)
+        except OSError:
+            return 0, 1
+        sent, left = 0, damaged
+        for record in records:
+            taken = _send(pool, record)
+            sent += taken
+            left += len(record) - taken
+        if not left:
+            journal.remove(path)
+    return sent, left
+
+
+def _send_entry(pool: Pool, entry: Path) -> tuple[int, int]:
+    """Send an entry of a former version; as `_send_journal`."""
+    kept = _loaded(entry)
+    if kept is None or not _send(pool, [kept]):
+        return 0, int(entry.exists())  # else another pilot has just sent it
+    going = entry.with_name(UNFINISHED + entry.name)
+    with suppress(OSError):
+        entry.rename(going)  # whole or not there, also when we are killed on the way
+    shutil.rmtree(going, ignore_errors=True)
+    return 1, 0
+
+
+def _send(pool: Pool, record: Sequence[Kept]) -> int:
+    """How many of these results the pool takes, in one step if it can be.
+
+    Raises:
+        PoolUnavailable, PoolRefused: the pool cannot be used.
+    """
+    budgets = record[0].budgets if record else Budgets()
+    if all(kept.budgets == budgets for kept in record):
+        try:
+            pool.finish_many([kept.result for kept in record], budgets=budgets)
+        except (InvalidInput, TokenTooLarge, TokenRefused, OSError):
+            if len(record) == 1:
+                return 0
+        else:
+            return len(record)
+    return sum(_send(pool, [kept]) for kept in record)
+
+
+def _count(path: Path) -> int:
+    """How many results are in a journal; one for each damaged record."""
+    try:
+        records, damaged = journal.read(path)
+    except OSError:
+        return int(path.exists())
+    return sum(map(len, records)) + damaged
+
+
+def _loaded(entry: Path) -> Kept | None:
     try:
         document = json.loads((entry / "result.json").read_text("ascii"))
-        payloads = tuple(_payloads(entry, document["files"]))
-        logs = document["logs"]
-        result = Result(
-            _token(document["token"]),
-            _outcome(document["outcome"]),
-            payloads[:logs],
-            payloads[logs:],
-            edits=_edits(document.get("edits")),  # one of an earlier version has none
-        )
-        return result, int(document["max_scrub"])
+        return journal.loaded_result(document, tuple(_payloads(entry, document["files"])))
     except (OSError, ValueError, KeyError, TypeError, InvalidInput):
         return None
 
@@ -180,36 +208,3 @@ def _load(entry: Path) -> tuple[Result, int] | None:
 def _payloads(entry: Path, files: list[dict[str, str]]) -> Iterator[Payload]:
     for file in files:
         yield file_payload(file["name"], file["content_type"], entry / file["file"])
-
-
-def _token(document: dict[str, Any]) -> Token:
-    return token_from_document(document)
-
-
-def _outcome(fields: dict[str, Any]) -> Outcome:
-    failure = Failure(fields.pop("failure")) if fields.get("failure") else None
-    usage = Usage(**fields.pop("usage")) if fields.get("usage") else None
-    notes = tuple(fields.get("notes") or ())  # one of an earlier version has none
-    return Outcome(**{**fields, "failure": failure, "usage": usage, "notes": notes})
-
-
-def _edits(fields: dict[str, Any] | None) -> Edits | None:
-    if fields is None:
-        return None
-    return Edits(fields["changed"], tuple(fields["removed"]), tuple(fields["detached"]))
-
-
-def _write(path: Path, payload: Payload) -> None:
-    with open(path, "xb") as file:
-        os.fchmod(file.fileno(), 0o600)
-        file.writelines(payload.chunks())
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -15,8 +15,8 @@ class Event:
     """Something that a person watching the pilot may want to know.
 
     Attributes:
-        kind: ``started``, ``finished``, ``released``, ``waiting`` or ``problem``.
-        message: for ``waiting`` and ``problem``.
+        kind: ``started``, ``finished``, ``released``, ``note``, ``waiting`` or ``problem``.
+        message: for ``note``, ``waiting`` and ``problem``.
     """
 
     kind: str
@@ -34,10 +34,14 @@ class Summary:
         done, error, retried, superseded: attempts by what became of them.
         released: tokens put back because the pilot had to go.
         seconds: how long it ran.
-        reason: why it ended: ``empty``, ``max-tasks``, ``max-time``, ``stopped`` or ``signal``.
+        reason: why it ended: ``empty``, ``max-tasks``, ``max-time``, ``walltime``, ``probe``, ``quick-failures``,
+            ``stopped`` or ``signal``.
+        because: a sentence on that, where there is more to say.
         signal: the signal's number, if that was the reason.
         unsent: results that wait in the spool, see `picas.spool`.
+        spool: the directory where they wait; "" if none do.
         unfit: of the oldest tokens left in todo, those that need more cores than this pilot has workers.
+        too_long: of these, those that take more time than the pilot had left.
     """
 
     done: int = 0
@@ -47,6 +51,9 @@ class Summary:
     released: int = 0
     seconds: float = 0.0
     reason: str = "empty"
+    because: str = ""
     signal: int | None = None
     unsent: int = 0
+    spool: str = ""
     unfit: int = 0
+    too_long: int = 0

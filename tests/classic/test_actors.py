@@ -9,6 +9,7 @@ import pytest
 from tests.classic.test_clients import TODO, arguments
 
 from picas.actors import RunActor
+from picas.budgets import Budgets
 from picas.clients import CouchClient, CouchDB
 from picas.documents import Task
 from picas.errors import TokenTooLarge
@@ -451,7 +452,9 @@ def test_a_result_waits_in_the_spool_as_the_program_left_it(db: CouchDB, tmp_pat
     edits = Edits({"exit_code": 0, "done": 7, "mine": [1]}, ("old",))
     file = Payload("a.txt", "text/plain", (b"a",))
     spool = Spool(tmp_path, db.pool.url)
-    spool.keep(Result(token, Outcome(0, 1.0, 2.0), files=(file,), edits=edits), 0)
+    journal = spool.journal()
+    journal.keep([Result(token, Outcome(0, 1.0, 2.0), files=(file,), edits=edits)], Budgets())
+    journal.close()
     assert spool.flush(db.pool) == (1, 0)
     kept = only(db)
     assert (kept.state, kept["mine"], "old" in kept.body, attached(db, kept)) == (

@@ -77,7 +77,7 @@ def test_the_summary_as_json(picas: Shell) -> None:
     assert answer.pop("seconds") > 0
     assert answer == {
         "pool": picas.pool, "done": 1, "error": 1, "retried": 0, "superseded": 0,
-        "released": 0, "reason": "empty", "signal": None, "unsent": 0, "unfit": 0,
+        "released": 0, "reason": "empty", "signal": None, "unsent": 0, "spool": "", "unfit": 0,
     }  # fmt: skip
 
 
@@ -290,6 +290,7 @@ def test_nobody_reading_does_not_stop_the_work(picas: Shell) -> None:
 
 KEEP = """
 import picas, time
+from picas.budgets import Budgets
 from picas.payload import Payload
 from picas.pool import Result
 from picas.spool import Spool, default_spool
@@ -297,7 +298,7 @@ from picas.tokens import Outcome
 pool = picas.open_pool()
 token = pool.claim()
 log = Payload("logs_" + token.id + ".out", "text/plain", (b"result\\n",))
-Spool(default_spool(), pool.url).keep(Result(token, Outcome(0, 1e9, 1e9), (log,)), 0)
+Spool(default_spool(), pool.url).journal().keep([Result(token, Outcome(0, 1e9, 1e9), (log,))], Budgets())
 """
 
 
@@ -305,7 +306,9 @@ Spool(default_spool(), pool.url).keep(Result(token, Outcome(0, 1e9, 1e9), (log,)
 def test_flush_sends_what_the_pool_could_not_take(picas: Shell) -> None:
     _push(picas, "x")
     subprocess.run([sys.executable, "-c", KEEP], cwd=picas.directory, env=picas.environment, check=True)
-    assert picas("flush", "--json").json == {"sent": 1, "left": 0}
+    found = picas("flush", "--json").json
+    assert (found["sent"], found["left"]) == (1, 0)
+    assert found["spool"].startswith(str(picas.path("spool")))
     assert picas.here("logs", "token_0").out == "result\n"
     assert picas("flush").out == "sent 0 results\n"
 
@@ -313,12 +316,12 @@ def test_flush_sends_what_the_pool_could_not_take(picas: Shell) -> None:
 def test_flush_that_cannot_send_fails(picas: Shell) -> None:
     _push(picas, "x")
     subprocess.run([sys.executable, "-c", KEEP], cwd=picas.directory, env=picas.environment, check=True)
-    (result,) = picas.path("spool").rglob("result.json")
-    result.write_text("cut off")
+    (journal,) = picas.path("spool").rglob("*.journal")
+    journal.write_bytes(journal.read_bytes().replace(b"result", b"tluser"))
     answer = picas("flush")
     assert (answer.code, answer.out) == (
         1,
-        "sent 0 results\n1 result could not be sent, and stays in the spool\n",
+        f"sent 0 results\n1 result could not be sent, and stays in {journal.parent}\n",
     )
 
 
@@ -327,12 +330,14 @@ def test_flush_that_cannot_send_fails(picas: Shell) -> None:
     [
         (Summary(done=1), 0),
         (Summary(error=1), 3),
-        (Summary(error=1, unsent=2), 1),
-        (Summary(unsent=2, signal=15, reason="signal"), 143),
+        (Summary(error=1, unsent=2, spool="/there"), 1),
+        (Summary(unsent=2, spool="/there", signal=15, reason="signal"), 143),
     ],
 )
 def test_exit_codes(summary: Summary, code: int) -> None:
     view = RunView("sqlite:///x.db", summary, fail=True)
     assert view.exit_code == code
     told = "\n".join(view.lines(Screen(io.StringIO())))
-    assert ("2 results could not be sent to the pool yet: picas flush" in told) == bool(summary.unsent)
+    assert ("2 results could not be sent to the pool yet, and wait in /there: picas flush" in told) == bool(
+        summary.unsent
+    )

@@ -15,7 +15,7 @@ from tests.couchdb.faults import Answer, Fault, Hang, Truncate, error_page
 import picas.pilot
 from picas.pilot import Pilot
 from picas.pool import open_pool
-from picas.spool import flush
+from picas.spool import Spool, flush
 from picas.tokens import State
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def test_a_signal_ends_a_pilot_whose_server_hangs(proxied: Proxied, tmp_path: Pa
         assert summary.signal == signal.SIGTERM
         proxied.proxy.clear()
         proxied.proxy.cut()
-        kept = len(list((tmp_path / "spool").glob("*/*/result.json")))
+        kept = Spool(tmp_path / "spool", pool.url).waiting()
         assert summary.unsent == kept
         assert flush(pool, tmp_path / "spool") == (kept, 0)
         found = counts(proxied)
@@ -169,7 +169,7 @@ def test_a_database_that_is_gone_ends_a_pilot_with_its_results_kept(proxied: Pro
         proxied.proxy.fault(gone, count=None, skip=1, **WRITES)  # type: ignore[arg-type]
         with pytest.raises(Exception, match="Database does not exist"):
             Pilot(pool, scratch=tmp_path, spool=tmp_path / "spool").run()
-    assert len(list((tmp_path / "spool").glob("*/*/result.json"))) == 1
+    assert Spool(tmp_path / "spool", pool.url).waiting() == 1
 
 
 def test_rights_that_were_taken_away_end_a_pilot_at_once(proxied: Proxied, tmp_path: Path) -> None:
@@ -182,4 +182,4 @@ def test_rights_that_were_taken_away_end_a_pilot_at_once(proxied: Proxied, tmp_p
             Pilot(pool, scratch=tmp_path, spool=tmp_path / "spool").run()
     assert rule.hits == 1 or urlsplit(proxied.url).username is None  # PouchDB's server has no users
     assert counts(proxied)[State.DONE.value] == 0
-    assert len(list((tmp_path / "spool").glob("*/*/result.json"))) == 1
+    assert Spool(tmp_path / "spool", pool.url).waiting() == 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import stat
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -74,8 +75,8 @@ def running(started):
         assert not thread.is_alive()
 
 
-def entries(bench):
-    return Spool(bench.spool, bench.url).entries()
+def waiting(bench):
+    return Spool(bench.spool, bench.url).waiting()
 
 
 def claimed(bench, **fields):
@@ -98,7 +99,7 @@ def test_while_many_results_wait_nothing_more_is_claimed(bench, faulty, eventual
     bench.push(*map(str, range(200)))
     faulty.fail(PoolUnavailable("the pool is away"), "replace")
     with running(bench.pilot(lambda token: None, pool=Pool(faulty))) as done:
-        eventually(lambda: len(entries(bench)) > 5)
+        eventually(lambda: waiting(bench) > 5)
         time.sleep(0.3)
         assert bench.pool.counts()[State.TODO] > 150
         faulty.errors = {}
@@ -113,11 +114,11 @@ def test_results_arrive_once_the_pool_answers_again_and_work_goes_on(bench, faul
     faulty.fail(PoolUnavailable("the pool is away"), "replace")
     with running(bench.pilot(pool=Pool(faulty), wait=True)) as done:
         eventually(lambda: [event.kind for event in bench.events].count("started") == 6)
-        eventually(lambda: entries(bench))
+        eventually(lambda: waiting(bench))
         assert "the pool is away" in bench.problems()
         faulty.errors = {}
         eventually(lambda: set(bench.states().values()) == {"done"})
-        eventually(lambda: not entries(bench))
+        eventually(lambda: not waiting(bench))
     assert (done[0].done, done[0].superseded, done[0].unsent) == (6, 0, 0)
     for n in range(6):
         token = bench.token(f"token_{n}")
@@ -129,10 +130,10 @@ def test_what_comes_while_the_pool_is_away_goes_to_the_spool_at_once(bench, faul
     bench.push("true", *["sleep 0.3"] * 3)
     faulty.fail(PoolUnavailable("the pool is away"), "replace")
     with running(bench.pilot(pool=Pool(faulty), workers=4)) as done:
-        eventually(lambda: len(entries(bench)) == 4)
+        eventually(lambda: waiting(bench) == 4)
         faulty.errors = {}
         eventually(lambda: done)
-    assert (done[0].done, entries(bench)) == (4, [])
+    assert (done[0].done, waiting(bench)) == (4, 0)
 
 
 def test_claims_are_tried_again_too(bench, faulty, eventually):
@@ -162,7 +163,7 @@ def test_what_could_not_be_sent_is_sent_by_the_next_pilot(bench, faulty):
     assert list(bench.states().values()) == ["locked", "locked", "todo"]
     assert bench.left_in_scratch() == []
     assert bench.run(where="id == 'token_2'").done == 1
-    assert entries(bench) == []
+    assert waiting(bench) == 0
     assert list(bench.states().values()).count("locked") == 0
     assert (bench.out("token_0"), bench.attached("a.txt", "token_0")) == ("one\n", b"1\n")
     assert bench.token("token_1").history[0]["exit_code"] == 3  # retried, as its own pilot would have it
@@ -219,7 +220,7 @@ def test_a_pilot_in_a_hurry_does_not_wait_for_the_pool(bench, faulty, monkeypatc
     faulty.fail(PoolUnavailable("the pool is away"), "replace")
     started = bench.pilot(pool=Pool(faulty))
     with running(started) as done:
-        eventually(lambda: entries(bench))
+        eventually(lambda: waiting(bench))
         started.stop()
         time.sleep(0.3)
         assert not done
@@ -244,6 +245,98 @@ def test_results_with_much_to_attach_are_brought_back_in_small_groups(bench, fau
     assert 40_000 < max(groups) < 140_000  # together, but not without end
 
 
+# --- The spool first ---
+
+
+@pytest.fixture
+def remote(faulty, monkeypatch, bench):
+    """The pool as if it were on a server; its results wait in the spool of that server's pool."""
+    faulty.url = "https://couchdb.example.org/pool"
+    return Pool(faulty)
+
+
+def kept_for(bench, url="https://couchdb.example.org/pool"):
+    return Spool(bench.spool, url).waiting()
+
+
+def test_a_pool_on_a_server_is_told_of_what_is_on_the_disk(bench, faulty, remote):
+    told = []
+
+    def recorded(changes):
+        told.append((len(changes), kept_for(bench)))
+        return faulty.store.replace(changes)
+
+    faulty.replace = recorded
+    bench.push(*["echo x"] * 30)
+    assert bench.run(lambda token: None, pool=remote).done == 30
+    assert sum(number for number, _ in told) == 30
+    assert all(kept >= number for number, kept in told)
+    assert kept_for(bench) == 0
+    assert list(Spool(bench.spool, remote.url).directory.iterdir()) == []
+
+
+def test_an_embedded_pool_is_told_at_once(bench, faulty):
+    told = []
+
+    def recorded(changes):
+        told.append(waiting(bench))
+        return faulty.store.replace(changes)
+
+    faulty.replace = recorded
+    bench.push("true")
+    assert bench.run(pool=Pool(faulty)).done == 1
+    assert told == [0]
+    assert not bench.spool.exists()
+
+
+def test_a_pilot_killed_while_the_pool_is_told_has_kept_the_result(bench, eventually):
+    bench.push("echo precious; head -c 200000 /dev/zero > large")
+    program = """
+import os, signal, sys
+from picas.pilot import Pilot
+from picas.pool import Pool, open_pool
+url, scratch, spool = sys.argv[1:]
+store = open_pool(url).store
+class Remote:
+    url = "https://couchdb.example.org/pool"
+    def __getattr__(self, name):
+        return getattr(store, name)
+    def replace(self, changes):
+        os.kill(os.getpid(), signal.SIGKILL)
+Pilot(Pool(Remote()), collect=["large"], scratch=scratch, spool=spool).run()
+"""
+    command = [sys.executable, "-c", program, bench.url, str(bench.scratch), str(bench.spool)]
+    assert subprocess.run(command, timeout=60, check=False).returncode == -9
+    assert (bench.states(), kept_for(bench)) == ({"token_0": "locked"}, 1)
+    shutil.rmtree(bench.scratch)  # as batch systems do
+    assert Spool(bench.spool, "https://couchdb.example.org/pool").flush(bench.pool) == (1, 0)
+    assert (bench.out(), bench.attached("large")) == ("precious\n", bytes(200_000))
+    assert kept_for(bench) == 0
+
+
+def test_a_spool_that_cannot_be_written_is_told_once_and_stops_nothing(bench, remote):
+    bench.spool.write_text("a file where the directory should be")
+    bench.push(*["true"] * 5)
+    summary = bench.run(pool=remote)
+    assert (summary.done, summary.unsent) == (5, 0)
+    assert bench.problems().count("cannot be written") == 1
+
+
+def test_what_the_pool_refuses_waits_beside_what_goes_on(bench, faulty, remote):
+    replace = faulty.store.replace
+
+    def picky(changes):
+        if any(change.token.id == "token_1" for change in changes):
+            raise InvalidInput("not this one")
+        return replace(changes)
+
+    faulty.replace = picky
+    bench.push(*["true"] * 4)
+    summary = bench.run(pool=remote)
+    assert (summary.done, summary.unsent, kept_for(bench)) == (3, 1, 1)
+    assert summary.spool == str(Spool(bench.spool, remote.url).directory)
+
+
 # --- A pool that refuses ---
 
 
@@ -253,7 +346,7 @@ def test_a_pool_that_refuses_ends_the_pilot_and_results_stay_in_the_spool(bench,
     with pytest.raises(PoolRefused, match="no rights"):
         bench.run(pool=Pool(faulty), workers=2)
     begun = [event.kind for event in bench.events].count("started")
-    assert 1 <= len(entries(bench)) <= begun
+    assert 1 <= waiting(bench) <= begun
     sent, left = flush(bench.pool, bench.spool)
     assert (sent, left) == (begun, 0)
     assert list(bench.states().values()).count("done") == begun
@@ -358,138 +451,3 @@ def test_a_claimed_token_that_was_edited_can_be_given_back(bench):
     bench.pool.store.replace([Change(Token(token.id, {**token.body, "note": "new"}, token.rev))])
     assert bench.pool.release([token]) == 1
     assert (bench.token()["note"], bench.token().attempt) == ("new", 0)
-
-
-# --- The spool itself ---
-
-
-@pytest.fixture
-def spool(bench):
-    return Spool(bench.spool, bench.url)
-
-
-def test_an_entry_comes_back_as_it_went(bench, spool):
-    token = claimed(bench, größe="é")
-    whole = result(token, 3, message="broken", output={"x": [1]})
-    big = os.urandom(3_000_000)
-    spool.keep(Result(token, whole.outcome, whole.logs, (Payload("big", "image/png", (big,)),)), 0)
-    assert spool.flush(bench.pool) == (1, 0)
-    token = bench.token()
-    assert (token["exit_code"], token.output, bench.message()) == (3, {"x": [1]}, "broken")
-    assert (bench.out(), bench.attached("big")) == ("log", big)
-    assert token.attachments["big"].content_type == "image/png"
-
-
-def test_entries_are_readable_by_their_owner_only(bench, spool):
-    entry = spool.keep(result(claimed(bench)), 0)
-    assert stat.S_IMODE(entry.stat().st_mode) == 0o700
-    assert {stat.S_IMODE(file.stat().st_mode) for file in entry.iterdir()} == {0o600}
-
-
-def test_keeping_and_sending_twice_does_no_harm(bench, spool):
-    kept = result(claimed(bench))
-    entry = spool.keep(kept, 0)
-    assert spool.keep(kept, 0) == entry
-    bench.pool.finish_many([kept])
-    assert spool.flush(bench.pool) == (1, 0)
-    assert spool.flush(bench.pool) == (0, 0)
-    assert bench.token().history == []
-    assert bench.out() == "log"
-
-
-def test_what_a_crash_left_half_written_is_never_sent(bench, spool):
-    entry = spool.keep(result(claimed(bench)), 0)
-    entry.rename(entry.with_name(f".part-{entry.name}"))
-    assert spool.flush(bench.pool) == (0, 0)
-    assert bench.states() == {"token_0": "locked"}
-
-
-def test_old_leftovers_are_cleared_and_new_ones_left_to_their_writer(bench, spool):
-    spool.directory.mkdir(parents=True)
-    old, new = spool.directory / ".part-old", spool.directory / ".part-new"
-    old.mkdir()
-    new.mkdir()
-    os.utime(old, (time.time() - 100_000,) * 2)
-    spool.flush(bench.pool)
-    assert (old.exists(), new.exists()) == (False, True)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"token": {"_id": 5}, "files": [], "logs": 0, "max_scrub": 0}']
-)
-def test_an_entry_that_cannot_be_read_is_left_where_it_is_and_stops_nothing(bench, spool, text):
-    good = spool.keep(result(claimed(bench)), 0)
-    bad = spool.directory / "bad"
-    bad.mkdir()
-    (bad / "result.json").write_text(text)
-    assert spool.flush(bench.pool) == (1, 1)
-    assert (good.exists(), bad.exists()) == (False, True)
-
-
-def test_an_entry_that_another_pilot_is_sending_stops_nothing(bench, spool, monkeypatch):
-    spool.keep(result(claimed(bench)), 0)
-
-    def vanishing(results, max_scrub):
-        for entry in spool.entries():
-            spool.drop(entry)
-        raise FileNotFoundError(2, "gone")
-
-    monkeypatch.setattr(bench.pool, "finish_many", vanishing)
-    assert spool.flush(bench.pool) == (0, 0)
-
-
-def test_each_pool_has_a_spool_of_its_own(bench, tmp_path):
-    Spool(bench.spool, bench.url).keep(result(claimed(bench)), 0)
-    other = Spool(bench.spool, bench.url + "x")
-    assert other.entries() == []
-    assert Spool(bench.spool, f"sqlite:///{tmp_path}/../odd ü.db").directory.parent == bench.spool
-
-
-def test_a_full_disk_leaves_no_entry(bench, spool, monkeypatch):
-    def full(file):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        spool.keep(result(claimed(bench)), 0)
-    monkeypatch.undo()
-    assert list(spool.directory.iterdir()) == []
-
-
-KEEPER = """
-import sys
-from picas.payload import Payload
-from picas.pool import Result, open_pool
-from picas.spool import Spool
-from picas.tokens import Outcome
-from pathlib import Path
-
-pool = open_pool(sys.argv[1])
-spool = Spool(Path(sys.argv[2]), pool.url)
-print("begun", flush=True)
-while True:
-    token = pool.claim()
-    logs = tuple(Payload(f"logs_{token.id}.{end}", "text/plain", (token.id.encode() * 5000,)) for end in ("out", "err"))
-    spool.keep(Result(token, Outcome(0, 1.0, 2.0), logs), 0)
-"""
-
-
-def test_a_pilot_that_is_killed_outright_leaves_whole_entries_or_none(bench, spool, eventually):
-    import subprocess
-    import sys
-
-    bench.push(*["true"] * 400)
-    for _ in range(3):
-        before = len(entries(bench))
-        process = subprocess.Popen(
-            [sys.executable, "-c", KEEPER, bench.url, str(bench.spool)], stdout=subprocess.PIPE
-        )
-        eventually(lambda seen=before: len(entries(bench)) > seen + 5)
-        process.kill()
-        process.communicate()
-    number = len(entries(bench))
-    assert spool.flush(bench.pool) == (number, 0)
-    done = list(bench.pool.tokens("done"))
-    assert len(done) == number
-    for token in done:
-        assert bench.out(token.id) == bench.err(token.id) == token.id * 5000

@@ -14,26 +14,31 @@ if TYPE_CHECKING:
 class FlushView(output.View):
     """What was sent."""
 
-    def __init__(self, sent: int, left: int) -> None:
+    def __init__(self, spool: str, sent: int, left: int) -> None:
+        self.spool = spool
         self.sent = sent
         self.left = left
         self.exit_code = 1 if left else 0
 
     def data(self) -> dict[str, Any]:
         """See docs/reference/cli.md."""
-        return {"sent": self.sent, "left": self.left}
+        return {"sent": self.sent, "left": self.left, "spool": self.spool}
 
     def lines(self, screen: output.Screen) -> Iterator[str]:
         """One line, two if something is left."""
         yield f"sent {text.counted(self.sent, 'result')}"
         if self.left:
-            yield f"{text.counted(self.left, 'result')} could not be sent, and {'stays' if self.left == 1 else 'stay'} in the spool"
+            left = text.counted(self.left, "result")
+            stay = "stays" if self.left == 1 else "stay"
+            yield f"{left} could not be sent, and {stay} in {text.visible(self.spool)}"
 
 
 @verb("flush")
 @options.pass_call
 def command(call: options.Call) -> output.View:
     """Send what pilots of this machine could not send to the pool. The next `picas run` does the same."""
-    from picas.spool import flush  # noqa: PLC0415 - start-up of the help
+    from picas.spool import Spool, default_spool  # noqa: PLC0415 - start-up of the help
 
-    return FlushView(*flush(pools.existing(call)))
+    pool = pools.existing(call)
+    spool = Spool(default_spool(), pool.url)
+    return FlushView(str(spool.directory), *spool.flush(pool))
