@@ -1,65 +1,43 @@
 """A journal: the results that one pilot has finished and no pool has confirmed yet, in one file on local disk.
 
-A record is a group of results: a head with its lengths and its SHA-256, their fields as JSON, and what is to be
-attached to them. Large files lie in a folder beside it, linked where the file system allows that, else copied. A
-record is written in one piece and through to the disk, so a group costs one write and one sync; what a crash
-or a full disk left half-written is shorter than its head says, or has another sum, and is never sent.
-
-The file is locked for as long as its pilot lives: whatever else comes across it knows whose it is. Once the pool has
-confirmed all that is in it, it is emptied. Sending a result twice does no harm, since the pool knows a claim that has
-ended; so nothing here is undone in a hurry.
+The file is a series of records (see `picas.records`), one per group of results: a group costs one write and one sync.
+Large files lie in a folder beside it, linked where the file system allows that, else copied. The file is locked for
+as long as its pilot lives: whatever else comes across it knows whose it is. Once the pool has confirmed all that is in
+it, it is emptied. Sending a result twice does no harm, since the pool knows a claim that has ended; so nothing here is
+undone in a hurry.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import os
 import shutil
 import threading
 import weakref
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from picas.budgets import Budgets
-from picas.errors import InvalidInput
 from picas.payload import Payload, Stretch
-from picas.pool import Result
-from picas.tokens import Edits, Failure, Outcome, Usage, token_from_document
+from picas.records import FILES, SUFFIX, record_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-SUFFIX = ".journal"
-"""What the name of a journal ends with."""
-
-FILES = ".files"
-"""What the name of the folder of large files ends with."""
-
-INLINE_BYTES = 1 << 16
-"""Up to so many bytes of a file are in the record itself."""
+    from picas.budgets import Budgets
+    from picas.pool import Result
 
 RECORD_BYTES = 8 << 20
 """A record gets no more results once it has so many bytes: it is put together in memory."""
 
-_MAGIC = b"picas-spool-1"
-_HEAD_BYTES = len(_MAGIC) + 1 + 16 + 1 + 16 + 1 + 64 + 1
+INLINE_BYTES = 1 << 16
+"""Up to so many bytes of a file are in the record itself."""
 
 _sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
 
 class _Unreadable(Exception):
     """What is to be attached cannot be read: no fault of the disk that the journal is on."""
-
-
-class Kept(NamedTuple):
-    """A result as it was kept, and how often its token is tried again if the attempt failed."""
-
-    result: Result
-    budgets: Budgets
 
 
 class Journal:
@@ -170,6 +148,7 @@ class Journal:
         """Write records; where they end, and what is in them."""
         assert self._handle is not None
         end, number = self._end, self._number
+        written = budgets.as_dict()
         keys: list[str] = []
         described: list[str] = []
         blob: list[bytes] = []
@@ -178,17 +157,17 @@ class Journal:
             mine: list[bytes] = []
             try:
                 files = [self._described(payload, mine) for payload in result.logs + result.files]
-                described.append(_text(result, budgets, files))
+                described.append(text_of(result, written, files))
             except (_Unreadable, TypeError, ValueError, RecursionError):
                 continue
             blob += mine
             keys.append(_key(result))
             size += sum(map(len, mine))
             if size >= RECORD_BYTES:
-                end = _write_at(self._handle, _record(described, blob), end)
+                end = _write_at(self._handle, record_of(described, blob), end)
                 described, blob, size = [], [], 0
         if described:
-            end = _write_at(self._handle, _record(described, blob), end)
+            end = _write_at(self._handle, record_of(described, blob), end)
         if self._number > number:
             sync_directory(self._files)
         _sync_data(self._handle)
@@ -268,48 +247,6 @@ def taken(path: Path) -> Iterator[bool]:
         os.close(handle)
 
 
-def read(path: Path) -> tuple[list[list[Kept]], int]:
-    """The whole records of a journal, and how many are damaged; what was only half-written is neither.
-
-    The bytes of the files are not read: they are where the payloads say.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    records: list[list[Kept]] = []
-    damaged = 0
-    files = path.with_name(path.name[: -len(SUFFIX)] + FILES)
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        at = 0
-        while size - at >= _HEAD_BYTES:
-            file.seek(at)
-            lengths = _lengths(file.read(_HEAD_BYTES))
-            if lengths is None:
-                damaged += 1
-                break
-            text_bytes, blob_bytes, digest = lengths
-            end = at + _HEAD_BYTES + text_bytes + blob_bytes
-            if end > size:
-                break  # a crash, or a full disk, cut it short: nobody was told that it is kept
-            text = file.read(text_bytes)
-            known = hashlib.sha256(text)
-            left = blob_bytes
-            while left:
-                piece = file.read(min(left, RECORD_BYTES))
-                known.update(piece)
-                left -= len(piece)
-            kept = (
-                _loaded(text, path, end - blob_bytes, files) if known.hexdigest().encode() == digest else None
-            )
-            if kept is None:
-                damaged += 1
-            else:
-                records.append(kept)
-            at = end
-    return records, damaged
-
-
 def remove(path: Path) -> None:
     """Remove a journal and what lies beside it."""
     with suppress(OSError):
@@ -347,26 +284,6 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
-def loaded_result(document: dict[str, Any], payloads: Sequence[Payload]) -> Kept:
-    """The result of what was written of it.
-
-    Raises:
-        KeyError, TypeError, ValueError, InvalidInput: it is not what was written.
-    """
-    logs = document["logs"]
-    result = Result(
-        token_from_document(document["token"]),
-        _outcome(document["outcome"]),
-        tuple(payloads[:logs]),
-        tuple(payloads[logs:]),
-        edits=_edits(document.get("edits")),
-    )
-    written = document.get("budgets")
-    if written is None:  # one of an earlier version
-        return Kept(result, Budgets.of_scrub(int(document["max_scrub"])))
-    return Kept(result, Budgets.from_dict(written))
-
-
 @contextmanager
 def _reading() -> Iterator[None]:
     try:
@@ -377,81 +294,6 @@ def _reading() -> Iterator[None]:
 
 def _key(result: Result) -> str:
     return result.token.claim_id or f"id {result.token.id}"
-
-
-def _text(result: Result, budgets: Budgets, files: Sequence[dict[str, Any]]) -> str:
-    """A result as JSON.
-
-    Raises:
-        TypeError, ValueError, RecursionError: JSON cannot say it.
-    """
-    document = {
-        "token": result.token.document(),
-        "outcome": asdict(result.outcome),
-        "logs": len(result.logs),
-        "files": files,
-        "budgets": budgets.as_dict(),
-        "edits": None if result.edits is None else asdict(result.edits),
-    }
-    return json.dumps(document, separators=(",", ":"))
-
-
-def _record(described: Sequence[str], blob: Sequence[bytes]) -> bytes:
-    text = f"[{','.join(described)}]".encode("ascii")
-    data = b"".join(blob)
-    digest = hashlib.sha256(text)
-    digest.update(data)
-    head = b"%s %016x %016x %s\n" % (_MAGIC, len(text), len(data), digest.hexdigest().encode())
-    return head + text + data
-
-
-def _lengths(head: bytes) -> tuple[int, int, bytes] | None:
-    """What the head of a record says: the lengths of text and blob, and their sum; None if it is none."""
-    words = head.split()
-    if len(words) != 4 or words[0] != _MAGIC or head[-1:] != b"\n":
-        return None
-    try:
-        return int(words[1], 16), int(words[2], 16), words[3]
-    except ValueError:
-        return None
-
-
-def _loaded(text: bytes, path: Path, start: int, files: Path) -> list[Kept] | None:
-    """The results of a record whose blob begins at ``start``; None for what a later version may have written."""
-    kept = []
-    try:
-        for document in json.loads(text):
-            payloads = []
-            for file in document["files"]:
-                parts = []
-                for part in file["parts"]:
-                    if isinstance(part, int):
-                        parts.append(Stretch(path, start, part))
-                        start += part
-                    else:
-                        name, offset, length = part
-                        parts.append(Stretch(files / str(int(name)), int(offset), int(length)))
-                payloads.append(Payload(file["name"], file["content_type"], tuple(parts)))
-            kept.append(loaded_result(document, payloads))
-    except (ValueError, LookupError, TypeError, AttributeError, InvalidInput):
-        return None
-    return kept
-
-
-def _outcome(fields: dict[str, Any]) -> Outcome:
-    failure = Failure(fields.pop("failure")) if fields.get("failure") else None
-    usage = Usage(**fields.pop("usage")) if fields.get("usage") else None
-    rest: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
-    }
-    rest.update(failure=failure, usage=usage)
-    return Outcome(**rest)
-
-
-def _edits(fields: dict[str, Any] | None) -> Edits | None:
-    if fields is None:
-        return None
-    return Edits(fields["changed"], tuple(fields["removed"]), tuple(fields["detached"]))
 
 
 def _write_at(handle: int, data: bytes, offset: int) -> int:

@@ -21,11 +21,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picas import journal
+from picas import journal, records
 from picas.budgets import Budgets
 from picas.errors import InfrastructureError, InvalidInput, PoolUnavailable, TokenRefused, TokenTooLarge
-from picas.journal import FILES, SUFFIX, Journal, Kept
+from picas.journal import Journal
 from picas.payload import Payload, file_payload
+from picas.records import FILES, SUFFIX, Kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -145,11 +146,11 @@ def _send_journal(pool: Pool, path: Path) -> tuple[int, int]:
         if not ours:
             return 0, 0
         try:
-            records, damaged = journal.read(path)
+            found, damaged = records.read(path)
         except OSError:
             return 0, 1
         sent, left = 0, damaged
-        for record in records:
+        for record in found:
             taken = _send(pool, record)
             sent += taken
             left += len(record) - taken
@@ -191,16 +192,16 @@ def _send(pool: Pool, record: Sequence[Kept]) -> int:
 def _count(path: Path) -> int:
     """How many results are in a journal; one for each damaged record."""
     try:
-        records, damaged = journal.read(path)
+        found, damaged = records.read(path)
     except OSError:
         return int(path.exists())
-    return sum(map(len, records)) + damaged
+    return sum(map(len, found)) + damaged
 
 
 def _loaded(entry: Path) -> Kept | None:
     try:
         document = json.loads((entry / "result.json").read_text("ascii"))
-        return journal.loaded_result(document, tuple(_payloads(entry, document["files"])))
+        return records.loaded_result(document, tuple(_payloads(entry, document["files"])))
     except (OSError, ValueError, KeyError, TypeError, InvalidInput):
         return None
 

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from picas import journal
+from picas import journal, records
 from picas.budgets import Budgets
 from picas.errors import PoolUnavailable
 from picas.payload import Payload, Stretch
@@ -72,7 +72,7 @@ def test_a_result_comes_back_as_it_went(bench, spool, tmp_path):
     )
     path = left_by_a_pilot(spool, whole, budgets=Budgets(5, retry_on=(75,)))
     part.unlink()
-    [[kept]], damaged = journal.read(path)
+    [[kept]], damaged = records.read(path)
     assert (kept.result.outcome, kept.budgets, damaged) == (whole.outcome, Budgets(5, retry_on=(75,)), 0)
     path = left_by_a_pilot(spool, result(other := claimed(bench)))
     assert spool.flush(bench.pool) == (2, 0)
@@ -90,7 +90,7 @@ def test_a_result_comes_back_as_it_went(bench, spool, tmp_path):
 def test_what_a_program_made_of_its_token_comes_back_too(bench, spool):
     edits = Edits({"answer": 42}, ("note",), ("old",))
     path = left_by_a_pilot(spool, Result(claimed(bench), Outcome(0, 1.0, 2.0), edits=edits))
-    [[kept]], _ = journal.read(path)
+    [[kept]], _ = records.read(path)
     assert kept.result.edits == edits
 
 
@@ -120,8 +120,8 @@ def test_much_is_kept_in_several_records_with_one_sync(bench, spool, monkeypatch
     monkeypatch.setattr(journal, "RECORD_BYTES", 50_000)
     files = (Payload("f", "text/plain", (b"x" * 20_000,)),)
     path = left_by_a_pilot(spool, *[result(claimed(bench), files=files) for _ in range(10)])
-    records, damaged = journal.read(path)
-    assert ([len(record) for record in records], damaged, len(synced)) == ([3, 3, 3, 1], 0, 1)
+    found, damaged = records.read(path)
+    assert ([len(record) for record in found], damaged, len(synced)) == ([3, 3, 3, 1], 0, 1)
     assert spool.waiting() == 10
     assert spool.flush(bench.pool) == (10, 0)
 
@@ -321,15 +321,15 @@ def test_whatever_is_cut_off_the_end_only_whole_records_count(bench, spool):
     whole = mine.path.read_bytes()
     for length in [*range(0, len(whole), 37), *ends, *(end - 1 for end in ends[1:])]:
         mine.path.write_bytes(whole[:length])
-        records, damaged = journal.read(mine.path)
-        assert (len(records), damaged) == (sum(end <= length for end in ends[1:]), 0)
+        found, damaged = records.read(mine.path)
+        assert (len(found), damaged) == (sum(end <= length for end in ends[1:]), 0)
     mine.path.write_bytes(whole[:-1])
     assert spool.flush(bench.pool) == (2, 0)
     assert files_in(spool) == []
     assert sorted(bench.states().values()) == ["done", "done", "locked"]
 
 
-@pytest.mark.parametrize("place", ["head", "text", "blob"])
+@pytest.mark.parametrize("place", ["mark", "length", "text", "blob"])
 def test_a_damaged_record_is_told_and_left_and_the_others_are_sent(bench, spool, place):
     mine = spool.journal()
     ends = []
@@ -338,10 +338,12 @@ def test_a_damaged_record_is_told_and_left_and_the_others_are_sent(bench, spool,
         ends.append(mine.path.stat().st_size)
     mine.close()
     data = bytearray(mine.path.read_bytes())
-    at = {"head": ends[0], "text": ends[0] + 200, "blob": ends[1] - 1}[place]
+    at = {"mark": ends[0], "length": ends[0] + 20, "text": ends[0] + 200, "blob": ends[1] - 1}[place]
     data[at] ^= 1
     mine.path.write_bytes(data)
-    sent = 1 if place == "head" else 2  # where a head is damaged nobody knows where the next begins
+    sent = (
+        1 if place in ("mark", "length") else 2
+    )  # where a head is damaged nobody knows where the next begins
     assert spool.flush(bench.pool) == (sent, 1)
     assert spool.waiting() == sent + 1
     assert mine.path.exists()
@@ -351,9 +353,9 @@ def test_a_damaged_record_is_told_and_left_and_the_others_are_sent(bench, spool,
     "change", [("budgets", 5), ("outcome", {"new": 1}), ("token", {"_id": 5}), ("files", None)]
 )
 def test_what_another_version_may_have_written_is_left(bench, spool, change, monkeypatch):
-    text = journal._text
+    text = journal.text_of
     monkeypatch.setattr(
-        journal, "_text", lambda *args: json.dumps({**json.loads(text(*args)), change[0]: change[1]})
+        journal, "text_of", lambda *args: json.dumps({**json.loads(text(*args)), change[0]: change[1]})
     )
     path = left_by_a_pilot(spool, result(claimed(bench)))
     assert spool.flush(bench.pool) == (0, 1)
