@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
+from picas.budgets import Budgets
 from picas.children import Children, in_main_thread
 from picas.config import ORDERS
 from picas.courier import Courier
@@ -79,7 +80,10 @@ class Pilot:
         max_tasks: start at most so many tokens.
         max_time: start none after so many seconds; those that run are finished.
         task_timeout: stop a token's work after so many seconds (TERM, then KILL, to its whole group).
-        max_scrub: hand a token out again so many times after failures.
+        max_scrub: hand a token out again so many times after its work failed.
+        retry_on: exit codes by which the work says "try again": such an attempt has a budget of its own.
+        budgets: how often a token is tried again after failures of each class, and after which pause; what
+            ``max_scrub`` and ``retry_on`` say goes before it.
         wait: when the pool is empty, keep looking for new work.
         where: a condition on tokens, as text or parsed.
         view: only tokens that this view of a CouchDB database lists, such as ``SingleCore/todo``.
@@ -113,7 +117,9 @@ class Pilot:
         max_tasks: int | None = None,
         max_time: float | None = None,
         task_timeout: float | None = None,
-        max_scrub: int = 0,
+        max_scrub: int | None = None,
+        retry_on: Sequence[int] = (),
+        budgets: Budgets | None = None,
         wait: bool = False,
         where: Selection | str | None = None,
         view: str | None = None,
@@ -129,7 +135,7 @@ class Pilot:
         _check(
             workers=workers, max_tasks=max_tasks, max_time=max_time, task_timeout=task_timeout, order=order
         )
-        for name, number in (("max_scrub", max_scrub), ("log_cap", log_cap), ("grace", grace)):
+        for name, number in (("log_cap", log_cap), ("grace", grace)):
             if not number >= 0:
                 raise InvalidInput(f"{name} is {number}; it cannot be less than 0")
         self.pool = pool.through(view) if view else pool
@@ -138,7 +144,7 @@ class Pilot:
         self.max_tasks = max_tasks
         self.max_time = max_time
         self.task_timeout = task_timeout
-        self.max_scrub = max_scrub
+        self.budgets = _budgets(budgets, max_scrub, retry_on)
         self.wait = wait
         self.where = Selection.parse(where) if isinstance(where, str) else where
         self.order = order
@@ -208,7 +214,7 @@ class Pilot:
                     on_wait=self._tell_waiting,
                     any_size=isinstance(self._work, OwnWork),
                 )
-                self._courier = Courier(self.pool, self._spool, self.max_scrub, self._settled, self._problem)
+                self._courier = Courier(self.pool, self._spool, self.budgets, self._settled, self._problem)
                 try:
                     self._spool.flush(self.pool)
                 except InfrastructureError as error:
@@ -565,6 +571,13 @@ def _make_work(work: WorkLike | OwnWork, pool_url: str) -> CommandWork | Functio
             'Write ["bash", "-c", "…"] if a shell is wanted.',
         )
     return CommandWork(work, pool_url)
+
+
+def _budgets(budgets: Budgets | None, max_scrub: int | None, retry_on: Sequence[int]) -> Budgets:
+    found = budgets or Budgets()
+    if max_scrub is not None:
+        found = replace(found, scrub=max_scrub)
+    return replace(found, retry_on=tuple(retry_on)) if retry_on else found
 
 
 def _checked_pattern(pattern: str) -> str:

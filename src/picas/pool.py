@@ -14,11 +14,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Callable
 
 from picas import config, copying, fitting, intake, tokens
+from picas.budgets import Budgets
 from picas.errors import InvalidInput, PicasError, TokenNotFound, TokenRefused, TokenTooLarge
 from picas.payload import Payload
 from picas.stores import PATIENCE_SECONDS, open_store
 from picas.stores.base import Change
-from picas.tokens import Claimer, Edits, Failure, Outcome, State, Token
+from picas.tokens import Claimer, Edits, Outcome, State, Token
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -286,11 +287,15 @@ class Pool:
         logs: Sequence[Payload] = (),
         files: Sequence[Payload] = (),
         max_scrub: int = 0,
+        budgets: Budgets | None = None,
     ) -> Verdict:
         """Write back how the attempt on a claimed token ended; see `finish_many`."""
-        return self.finish_many([Result(token, outcome, tuple(logs), tuple(files))], max_scrub)[0]
+        result = Result(token, outcome, tuple(logs), tuple(files))
+        return self.finish_many([result], max_scrub, budgets=budgets)[0]
 
-    def finish_many(self, results: Sequence[Result], max_scrub: int = 0) -> list[Verdict]:
+    def finish_many(
+        self, results: Sequence[Result], max_scrub: int = 0, *, budgets: Budgets | None = None
+    ) -> list[Verdict]:
         """Write back how attempts ended, in one step where nothing interferes.
 
         A token that changed since it was claimed is read again: if the claim still holds, the result is
@@ -299,33 +304,36 @@ class Pool:
         note in the token.
 
         Args:
-            max_scrub: how often a token is handed out again after failed attempts.
+            max_scrub: how often a token is handed out again, at once, after the application failed.
+            budgets: how often it is after failures of any class, and after which pause; in place of the former.
 
         Raises:
             InvalidInput, TokenRefused, TokenTooLarge: the pool does not take one of the results, whatever is
                 done about its logs. The others may be there or not; finishing them again does no harm.
         """
+        budgets = budgets or Budgets.of_scrub(max_scrub)
         if self._log_cap is not None:
             results = [_with_logs_of(result, self._log_cap) for result in results]
+        now = self.store.now()
         try:
-            answers = self.store.replace([_ending(result, max_scrub) for result in results])
+            answers = self.store.replace([_ending(result, budgets, now) for result in results])
         except TokenTooLarge as error:
             if len(results) == 1:
-                return [self._finish_smaller(results[0], max_scrub, error)]
-            return [self.finish_many([result], max_scrub)[0] for result in results]
+                return [self._finish_smaller(results[0], budgets, error)]
+            return [self.finish_many([result], budgets=budgets)[0] for result in results]
         except TokenRefused as error:
             if len(results) == 1:
                 raise
             return [
-                _verdict(answer) if answer is not None else self.finish_many([result], max_scrub)[0]
+                _verdict(answer) if answer is not None else self.finish_many([result], budgets=budgets)[0]
                 for answer, result in zip(error.answers, results)
             ]
         return [
-            _verdict(answer) if answer is not None else self._finish_changed(result, max_scrub)
+            _verdict(answer) if answer is not None else self._finish_changed(result, budgets)
             for answer, result in zip(answers, results)
         ]
 
-    def _finish_smaller(self, result: Result, max_scrub: int, error: TokenTooLarge) -> Verdict:
+    def _finish_smaller(self, result: Result, budgets: Budgets, error: TokenTooLarge) -> Verdict:
         """Write back a result that is too large as it is.
 
         Raises:
@@ -333,16 +341,16 @@ class Pool:
         """
         for cap, smaller in _smaller(result, error):
             try:
-                answer = self.store.replace([_ending(smaller, max_scrub)])[0]
+                answer = self.store.replace([_ending(smaller, budgets, self.store.now())])[0]
             except TokenTooLarge as again:
                 error = again
                 continue
             if cap is not None and not result.files:
                 self._log_cap = cap
-            return _verdict(answer) if answer is not None else self._finish_changed(smaller, max_scrub)
+            return _verdict(answer) if answer is not None else self._finish_changed(smaller, budgets)
         raise error
 
-    def _finish_changed(self, result: Result, max_scrub: int) -> Verdict:
+    def _finish_changed(self, result: Result, budgets: Budgets) -> Verdict:
         """Finish a token that is no longer the version that was claimed."""
         while True:
             current = self.store.newest(result.token)
@@ -352,7 +360,7 @@ class Pool:
             if held is None and result.edits is not None and _is_ours(current, result):
                 held = current
             if held is not None:
-                change = _ending(replace(result, token=held), max_scrub)
+                change = _ending(replace(result, token=held), budgets, self.store.now())
                 answer = self.store.replace([change])[0]
                 if answer is not None:
                     return _verdict(answer)
@@ -389,9 +397,10 @@ class Pool:
     # --- Mending ---
 
     def reset(self, chosen: Iterable[Token]) -> int:
-        """Make tokens todo again with a fresh retry budget, logs and history kept; how many were reset.
+        """Make tokens todo again with fresh budgets, logs and history kept; how many were reset.
 
-        A token that changed since it was read is left alone.
+        Of those that are todo only such are changed that wait for their next try. A token that changed since it
+        was read is left alone.
 
         Raises:
             TokenRefused: the pool does not let some be changed; the others were.
@@ -402,7 +411,7 @@ class Pool:
             answers = self.store.replace([Change(tokens.reset(token, now)) for token in batch])
             return [answer is not None for answer in answers]
 
-        return _change_all(write, (token for token in chosen if token.state is not State.TODO), "reset")
+        return _change_all(write, (token for token in chosen if _is_to_reset(token)), "reset")
 
     def delete(self, chosen: Iterable[Token]) -> int:
         """Remove tokens with their attachments; how many were removed.
@@ -473,7 +482,11 @@ def _touched(token: Token) -> float | None:
     return float(lock) if isinstance(lock, (int, float)) and 0 < lock < MAX_TIME else None
 
 
-def _ending(result: Result, max_scrub: int) -> Change:
+def _is_to_reset(token: Token) -> bool:
+    return token.state is not State.TODO or bool(token.not_before)
+
+
+def _ending(result: Result, budgets: Budgets, now: float) -> Change:
     """The write that ends an attempt: done, error, todo for another try, or todo because its pilot had to go."""
     names = [log.name for log in result.logs]
     # The plain names are the newest attempt's, also when it has no such log.
@@ -484,12 +497,8 @@ def _ending(result: Result, max_scrub: int) -> Change:
     if result.edits is not None:
         ended = tokens.edited(token, outcome, result.edits, names)
         detached = result.edits.detached
-    elif outcome.failure is Failure.RELEASED:
-        ended = tokens.release(token, outcome.ended, started=outcome.started, logs=names)
-    elif tokens.may_retry(token, outcome, max_scrub):
-        ended = tokens.retry(token, outcome, names)
     else:
-        ended = tokens.finish(token, outcome, names)
+        ended = budgets.after(token, outcome, names, now)
     return Change(ended, result.logs + result.files, renamed, detached)
 
 

@@ -15,6 +15,7 @@ from picas.tokens import Failure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from picas.budgets import Budgets
     from picas.payload import Payload
     from picas.pool import Pool, Result, Verdict
     from picas.tokens import Outcome
@@ -27,12 +28,14 @@ MISSING_NAMED = 5
 
 
 def salvage(
-    pool: Pool, result: Result, error: Exception, max_scrub: int
+    pool: Pool, result: Result, error: Exception, budgets: Budgets
 ) -> tuple[Result, Verdict | None, Exception]:
     """Write back a result without some of its files; if need be without any, and without its logs.
 
     Args:
         error: why the pool did not take it whole.
+        budgets: how often a token whose attempt failed is tried again; one that succeeded is not, since what it made
+            would not be taken the next time either.
 
     Returns:
         the result as it was written, what became of it, and the last reason why more of it was not taken;
@@ -41,6 +44,8 @@ def salvage(
     Raises:
         PoolUnavailable, PoolRefused: the pool cannot be used.
     """
+    if result.outcome.failure is None:
+        budgets = replace(budgets, infrastructure=0)
     files = sorted(result.files, key=lambda file: file.length)
     logs, outcome = result.logs, result.outcome
     missing: list[str] = []
@@ -66,7 +71,7 @@ def salvage(
         told = _told(outcome, missing, error, result.directory)
         less = replace(result, outcome=told, files=kept, logs=logs)
         try:
-            return less, pool.finish_many([less], max_scrub)[0], error
+            return less, pool.finish_many([less], budgets=budgets)[0], error
         except (InvalidInput, TokenRefused, TokenTooLarge, OSError) as again:
             error = again
 

@@ -9,6 +9,8 @@ under the single key ``picas``, which other clients carry along untouched::
         "push":       "…",   the push key: which line of which content this token came from
         "attempt":    2,     how often the token has been started so far
         "scrub_base": 1,     the scrub_count at which a person last gave it a fresh budget
+        "spent":      {"lost": 1},  what was charged to other budgets since, by class of failure
+        "not_before": 1.7e9, while it is todo: no claim takes it before, Unix seconds by the store's clock
         "run":        {…},   the attempt that holds the token now, or held it last (see Run)
         "history":    [{…}]  earlier attempts, oldest first, each with the names of its logs
     }
@@ -95,6 +97,10 @@ class Failure(str, Enum):
     LOST = "lost"  # its pilot has not been heard of for longer than its lease
     PREEMPTED = "preempted"  # stopped because its batch job was to end
     RELEASED = "released"  # put back because the pilot had to go; nobody's fault
+
+
+PILOT_FAILURES = frozenset((Failure.INFRASTRUCTURE, Failure.LOST, Failure.PREEMPTED))
+"""Failures that are not the work's own: a token that ends by one is marked with `PILOT_FAILURE_MARK`."""
 
 
 @dataclass(frozen=True)
@@ -273,6 +279,11 @@ class Token:
         return max(1, _count(self.body.get("cores")))
 
     @property
+    def not_before(self) -> float:
+        """When it may be claimed at the earliest, Unix seconds by the store's clock; 0 for at any time."""
+        return not_before_of(self.body)
+
+    @property
     def priority(self) -> float:
         """Higher is claimed earlier; 0 unless the document says otherwise."""
         return priority_of(self.body)
@@ -391,6 +402,24 @@ def _finite(value: object) -> float:
     except OverflowError:
         return 0.0
     return number if math.isfinite(number) else 0.0
+
+
+def not_before_of(doc: Mapping[str, Any]) -> float:
+    """When a token that is todo may be claimed at the earliest, Unix seconds by the store's clock; 0 for at any time."""
+    ours = doc.get("picas")
+    return max(0.0, _finite(ours.get("not_before"))) if isinstance(ours, dict) else 0.0
+
+
+def spent(token: Token, charged_to: str = "") -> int:
+    """How often the token was handed out again since a person last gave it fresh budgets.
+
+    Args:
+        charged_to: the class of failures that was counted apart; "" for what is in ``scrub_count``.
+    """
+    if not charged_to:
+        return token.scrub_count - _count(token.picas.get("scrub_base"))
+    counted = token.picas.get("spent")
+    return _count(counted.get(charged_to)) if isinstance(counted, dict) else 0
 
 
 def finished_at(doc: Mapping[str, Any]) -> float | None:
@@ -543,6 +572,7 @@ def claim(token: Token, claimer: Claimer, now: float) -> Token:
     """
     ours = dict(token.picas)
     ours["attempt"] = _count(ours.get("attempt")) + 1
+    ours.pop("not_before", None)
     _archive_run(ours)
     claim_id = os.urandom(12).hex()
     run = {
@@ -571,7 +601,7 @@ def finish(token: Token, outcome: Outcome, logs: Iterable[str] = ()) -> Token:
     ours = dict(token.picas)
     ours["run"] = _ended_run(token, outcome, logs)
     body["picas"] = ours
-    if outcome.failure is Failure.INFRASTRUCTURE:
+    if outcome.failure in PILOT_FAILURES:
         body["lock"] = body["done"] = PILOT_FAILURE_MARK
     else:
         body["done"] = int(outcome.ended)
@@ -583,13 +613,33 @@ def finish(token: Token, outcome: Outcome, logs: Iterable[str] = ()) -> Token:
     return Token(token.id, body, token.rev, token.attachments)
 
 
-def retry(token: Token, outcome: Outcome, logs: Iterable[str] = ()) -> Token:
-    """The token after a failed attempt that is to be tried again: todo, one scrub more, all of it kept."""
+def retry(
+    token: Token,
+    outcome: Outcome,
+    logs: Iterable[str] = (),
+    *,
+    charged_to: str = "",
+    not_before: float | None = None,
+) -> Token:
+    """The token after a failed attempt that is to be tried again: todo, all of it kept.
+
+    Args:
+        charged_to: the class of failures that this one is counted under; "" for one scrub more.
+        not_before: when it may be claimed at the earliest, Unix seconds by the store's clock.
+    """
     ended = finish(token, outcome, logs)
     ours = dict(ended.picas)
     _archive_run(ours)
     body = _freed(ended.body)
-    body.update(scrub_count=token.scrub_count + 1, picas=ours)
+    if charged_to:
+        before = ours.get("spent")
+        counted = before if isinstance(before, dict) else {}
+        ours["spent"] = {**counted, charged_to: spent(token, charged_to) + 1}
+    else:
+        body["scrub_count"] = token.scrub_count + 1
+    if not_before is not None:
+        ours["not_before"] = round(not_before, 3)
+    body["picas"] = ours
     return replace(ended, body=body)
 
 
@@ -609,14 +659,6 @@ def edited(token: Token, outcome: Outcome, edits: Edits, logs: Iterable[str] = (
     if state_of(body) is State.TODO:
         _archive_run(ours)
     return Token(token.id, body, token.rev, token.attachments)
-
-
-def may_retry(token: Token, outcome: Outcome, max_scrub: int) -> bool:
-    """Whether a failed attempt leaves the token a further one, of ``max_scrub`` handings-out after the first."""
-    if outcome.failure in (None, Failure.RELEASED):
-        return False
-    used = token.scrub_count - _count(token.picas.get("scrub_base"))
-    return used < max_scrub
 
 
 def release(token: Token, now: float, *, started: float | None = None, logs: Iterable[str] = ()) -> Token:
@@ -639,13 +681,16 @@ def release(token: Token, now: float, *, started: float | None = None, logs: Ite
 
 
 def reset(token: Token, now: float) -> Token:
-    """The token made free by a person, whatever its state, with a fresh retry budget.
+    """The token made free by a person, whatever its state, with fresh budgets.
 
-    Its attempts stay in the history and their logs stay attached. A token that is todo comes back as it is.
+    Its attempts stay in the history and their logs stay attached. A token that is todo comes back as it is, but
+    for a pause before its next try and what was charged to its budgets.
     """
-    if token.state is State.TODO:
-        return token
     ours = dict(token.picas)
+    ours.pop("not_before", None)
+    ours.pop("spent", None)
+    if token.state is State.TODO:
+        return replace(token, body={**token.body, "picas": ours}) if token.not_before else token
     if token.run:
         ours["run"] = {"ended": round(now, 3), **token.run}
         _archive_run(ours)

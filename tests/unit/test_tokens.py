@@ -32,12 +32,13 @@ from picas.tokens import (
     js_parse_int,
     log_name_of_attempt,
     log_names,
-    may_retry,
+    not_before_of,
     priority_of,
     release,
     rename_logs,
     reset,
     retry,
+    spent,
     state_of,
     supersede,
     token_from_document,
@@ -493,40 +494,46 @@ def test_a_retried_token_is_free_again_and_remembers() -> None:
     assert users_part(token) == USER
 
 
-def test_a_failed_attempt_is_retried_as_often_as_allowed() -> None:
-    token = fresh_token()
-    tries = 0
-    while True:
-        token = claim(token, CLAIMER, NOW)
-        tries += 1
-        if not may_retry(token, FAILED, max_scrub=2):
-            break
-        token = retry(token, FAILED)
-    assert tries == 3
-    assert may_retry(token, NOT_STARTED, max_scrub=3)
-
-
-@pytest.mark.parametrize("failure", [None, Failure.RELEASED])
-def test_success_and_release_are_not_retried(failure: Failure | None) -> None:
-    outcome = Outcome(0, NOW, NOW, failure)
-    assert not may_retry(claim(fresh_token(), CLAIMER, NOW), outcome, max_scrub=9)
-
-
-def test_a_reset_gives_a_fresh_budget() -> None:
-    token = finish(claim(retry(claim(fresh_token(), CLAIMER, NOW), FAILED), CLAIMER, NOW), FAILED)
-    assert not may_retry(token, FAILED, max_scrub=1)
-    again = claim(reset(token, NOW + 9), CLAIMER, NOW)
-    assert again.scrub_count == 2
-    assert may_retry(again, FAILED, max_scrub=1)
-    assert not may_retry(claim(retry(again, FAILED), CLAIMER, NOW), FAILED, max_scrub=1)
-
-
 def test_a_token_without_a_scrub_count_can_be_retried_and_reset() -> None:
     old = {name: value for name, value in fresh_body({}).items() if name != "scrub_count"}
     token = claim(Token("a", old), CLAIMER, NOW)
-    assert may_retry(token, FAILED, max_scrub=1)
     assert retry(token, FAILED)["scrub_count"] == 1
     assert reset(token, NOW)["scrub_count"] == 1
+
+
+def test_a_failure_that_is_counted_apart_is_no_scrub() -> None:
+    token = fresh_token()
+    for _ in range(2):
+        token = retry(claim(token, CLAIMER, NOW), NOT_STARTED, charged_to="infrastructure")
+    assert (token.scrub_count, token.picas["spent"], spent(token, "infrastructure")) == (
+        0,
+        {"infrastructure": 2},
+        2,
+    )
+    assert (spent(token), spent(token, "lost")) == (0, 0)
+    assert [entry["failure"] for entry in token.history] == ["infrastructure"] * 2
+
+
+def test_a_token_waits_for_its_next_try_until_it_is_claimed_or_reset() -> None:
+    token = retry(claim(fresh_token(), CLAIMER, NOW), FAILED, charged_to="lost", not_before=NOW + 60)
+    assert (token.state, token.not_before) == (State.TODO, NOW + 60)
+    assert claim(token, CLAIMER, NOW).not_before == 0
+    assert spent(claim(token, CLAIMER, NOW), "lost") == 1
+    free = reset(token, NOW)
+    assert (free.state, free.not_before, spent(free, "lost")) == (State.TODO, 0, 0)
+    assert free.scrub_count == token.scrub_count
+
+
+@pytest.mark.parametrize("value", ["soon", None, True, -1.0, float("nan"), float("inf"), [], 10**400])
+def test_what_is_no_time_does_not_keep_a_token_waiting(value: Any) -> None:
+    assert not_before_of({"picas": {"not_before": value}}) == 0
+    assert not_before_of({"picas": value}) == 0
+
+
+@pytest.mark.parametrize("failure", [Failure.LOST, Failure.PREEMPTED, Failure.INFRASTRUCTURE])
+def test_what_is_not_the_works_own_failure_is_marked_99(failure: Failure) -> None:
+    token = finish(claim(fresh_token(), CLAIMER, NOW), Outcome(1, NOW, NOW + 1, failure))
+    assert (token["lock"], token["done"], token.state) == (99, 99, State.ERROR)
 
 
 def test_a_token_given_back_before_its_work_began_is_as_if_never_claimed() -> None:
@@ -701,7 +708,6 @@ class TokenLife(RuleBasedStateMachine):
     def fail(self, failure: Failure, code: int, max_scrub: int) -> None:
         outcome = Outcome(code, self.tick(), self.tick(), failure, "message")
         allowed = self.scrubbed - self.scrubs_at_reset < max_scrub
-        assert may_retry(self.token, outcome, max_scrub) is allowed
         token, logs = self.attach()
         if allowed:
             self.scrubbed += 1
