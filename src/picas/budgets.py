@@ -77,7 +77,7 @@ class Budgets:
 
     def pause_before(self, token: Token, outcome: Outcome) -> float | None:
         """Seconds until the token may be tried again after this attempt; None if it may not be."""
-        if outcome.failure in (None, Failure.RELEASED):
+        if outcome.failure in (None, Failure.RELEASED, Failure.UNTRUSTED):
             return None
         charged = self.charged_to(outcome)
         used = tokens.spent(token, charged)

@@ -131,6 +131,27 @@ def check_private(path: Path) -> None:
         )
 
 
+def check_ours(path: Path) -> None:
+    """Refuse a file or folder that others can change: what is in it is taken for our own word.
+
+    Raises:
+        ConfigError: somebody else owns it, or others may write to it.
+    """
+    import shlex  # noqa: PLC0415 - start-up: for messages only
+
+    if os.name != "posix":
+        return
+    info = path.stat()
+    if info.st_uid not in (os.geteuid(), 0):
+        raise ConfigError(
+            f"{path} belongs to somebody else", "Use one of your own: what is in it is believed."
+        )
+    if stat.S_IMODE(info.st_mode) & 0o022:
+        raise ConfigError(
+            f"others than you may write to {path}", f"Close it: chmod go-w {shlex.quote(str(path))}"
+        )
+
+
 def write_private(path: Path, data: bytes) -> None:
     """Make a file that nobody but its owner can read, not even for a moment. It is on the disk afterwards.
 

@@ -17,10 +17,10 @@ from picas.children import name_process
 from picas.errors import InfrastructureError, InvalidInput
 from picas.payload import Payload, file_payload
 from picas.tokens import check_id, encode_json, log_names
-from picas.work import outer_environment, variables
+from picas.work import SECRETS, outer_environment, variables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from picas.scratch import Attempt
     from picas.tokens import Token
@@ -75,11 +75,16 @@ class Job:
 class FunctionWork:
     """A Python function of a token, and of a `Job` if it takes two arguments.
 
+    Args:
+        hidden: variables that it is not to see, where it has a process of its own; as of `picas.work.CommandWork`.
+
     Raises:
         InvalidInput: it is a function of a kind that does nothing by being called.
     """
 
-    def __init__(self, function: Callable[..., object], pool_url: str) -> None:
+    def __init__(
+        self, function: Callable[..., object], pool_url: str, hidden: Collection[str] = SECRETS
+    ) -> None:
         if iscoroutinefunction(function) or isgeneratorfunction(function) or isasyncgenfunction(function):
             raise InvalidInput(
                 f"{function!r} cannot be the work: calling it runs nothing, it is a generator or a coroutine",
@@ -87,6 +92,7 @@ class FunctionWork:
             )
         self.function = function
         self._pool_url = pool_url
+        self._hidden = hidden
         self._takes_job = _takes_two(function)
 
     def call(self, attempt: Attempt) -> dict[str, Any] | None:
@@ -159,7 +165,7 @@ class FunctionWork:
         # a function that is stopped has said what it said.
         sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
         sys.stdout, sys.stderr = _text_file(1), _text_file(2)
-        for name in os.environ.keys() - outer_environment().keys():
+        for name in os.environ.keys() - outer_environment(self._hidden).keys():
             del os.environ[name]
         os.environ.update(variables(attempt), PICAS_POOL=self._pool_url)
         os.chdir(attempt.work)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Union
 
 from picas import jsontext
 from picas.errors import InvalidInput, PoolUnavailable, TokenExists, TokenTooLarge
-from picas.tokens import Token, check_id, fresh_body
+from picas.tokens import Token, check_id, fresh_body, with_signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from picas.stores.base import Filling, Store
 
     Item = Union[str, Mapping[str, Any]]
+    Sign = Callable[[str, Mapping[str, Any]], Mapping[str, str]]
 
 BATCH = 2500
 """Tokens added in one step: some hundredths of a second of write lock, a few megabytes of memory."""
@@ -74,6 +75,7 @@ def push(
     again: bool = False,
     on_progress: Callable[[int], object] | None = None,
     on_wait: Callable[[str], object] | None = None,
+    sign: Sign | None = None,
 ) -> PushResult:
     """Add a token for each item; see `picas.pool.Pool.push`."""
     if isinstance(items, (str, bytes, Mapping)):
@@ -89,7 +91,7 @@ def push(
         batches = _batches(_new(item, None if again else occurrences) for item in items)
         beginning = next(batches, [])
         filling = stack.enter_context(store.filling(on_wait)) if len(beginning) == BATCH else store
-        adding = stack.enter_context(_Adding(store, filling, prefix, highest))
+        adding = stack.enter_context(_Adding(store, filling, prefix, highest, sign))
         for size, added in adding.all(chain([beginning], batches)):
             if added:
                 first, last = first or added[0].id, added[-1].id
@@ -172,10 +174,12 @@ class _Adding:
     Args:
         filling: what adds them.
         highest: numbers given out are higher than this.
+        sign: gives the signature of a token by its id and fields.
     """
 
-    def __init__(self, store: Store, filling: Filling, prefix: str, highest: int) -> None:
+    def __init__(self, store: Store, filling: Filling, prefix: str, highest: int, sign: Sign | None) -> None:
         self._store = store
+        self._sign = sign
         self._filling = filling
         self._prefix = prefix
         self._highest = highest
@@ -206,7 +210,7 @@ class _Adding:
         keys = [new.key for new in batch if new.key is not None] if self._lookup else []
         known = self._filling.known_push_keys(keys) if keys else set()
         wanted = [new for new in batch if new.key is None or new.key not in known]
-        tokens = _numbered(self._store, wanted, self._prefix, self._highest)
+        tokens = self._tokens(wanted)
         if not tokens:
             return list
         if self._threads is None:
@@ -214,6 +218,12 @@ class _Adding:
             return lambda: self._end(wanted, answers)
         future = self._threads.submit(self._filling.insert, tokens)
         return lambda: self._end(wanted, future.result())
+
+    def _tokens(self, news: Sequence[_New]) -> list[Token]:
+        tokens = _numbered(self._store, news, self._prefix, self._highest)
+        if self._sign is None:
+            return tokens
+        return [with_signature(token, self._sign(token.id, token.body)) for token in tokens]
 
     def _end(self, wanted: Sequence[_New], answers: Sequence[Token | None]) -> list[Token]:
         """See to those that were refused; the tokens added."""
@@ -228,7 +238,7 @@ class _Adding:
             for new in wanted:
                 if new.id is not None:
                     raise _other_content(new.id)
-            answers = self._filling.insert(_numbered(self._store, wanted, self._prefix, self._highest))
+            answers = self._filling.insert(self._tokens(wanted))
             added += [answer for answer in answers if answer is not None]
         raise PoolUnavailable(
             f"ids after {self._prefix} are taken by another program all the time", "Push again."

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
+from picas import secrecy
 from picas.budgets import Budgets
 from picas.children import Children, in_main_thread
 from picas.config import ORDERS
@@ -22,14 +23,14 @@ from picas.functions import FunctionWork
 from picas.inprocess import Interruptible, OwnWork, call
 from picas.jobid import batch_job_ids
 from picas.pool import Result, Verdict
-from picas.runner import Phase, Runner, could_not_start
+from picas.runner import Phase, Runner, could_not_start, not_trusted
 from picas.scratch import Attempt, Scratch, remove
 from picas.selection import Selection
 from picas.spool import Spool, default_spool
 from picas.summary import Event, Summary
 from picas.supply import Supply
 from picas.tokens import Claimer, Failure, Outcome, State
-from picas.work import CommandWork
+from picas.work import SECRETS, CommandWork
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from picas.functions import WorkLike
     from picas.pool import Pool
+    from picas.signing import Verifier
     from picas.tokens import Token
 
 DEFAULT_LOG_CAP = 16 << 20
@@ -90,6 +92,11 @@ class Pilot:
         order: ``priority`` (highest first, then oldest), ``oldest`` or ``newest``.
         collect: glob patterns, within the token's directory, of files to attach.
         keep: leave the directory of a token that failed.
+        require_signed: run only tokens that a trusted key has signed, others end in error: True for the keys that
+            this user trusts, or the path of a file of keys; see `picas.keys`.
+        keep_secrets: leave PICAS_PASSWORD in the environment of the work, from which it is else taken out.
+        secrets: other variables to take out; ``*`` and ``?`` stand for any letters. What runs in this process sees
+            all of its environment nevertheless.
         log_cap: bytes of each log that are kept; of a longer one the head and the tail.
         scratch: where the tokens' directories are made; the system's temporary directory if None.
         grace: seconds between TERM and KILL.
@@ -126,6 +133,9 @@ class Pilot:
         order: str = "priority",
         collect: Sequence[str] = (),
         keep: bool = False,
+        require_signed: bool | str | os.PathLike[str] = False,
+        keep_secrets: bool = False,
+        secrets: Sequence[str] = (),
         log_cap: int = DEFAULT_LOG_CAP,
         scratch: str | os.PathLike[str] | None = None,
         grace: float = DEFAULT_GRACE,
@@ -156,7 +166,9 @@ class Pilot:
         self._spool = Spool(Path(spool) if spool is not None else default_spool(), pool.url)
         self._listener = on_event
         self._error: BaseException | None = None  # why this pilot cannot go on
-        self._work = _make_work(work, pool.url)
+        self._verifier = _make_verifier(require_signed)
+        hidden = tuple(secrets) if keep_secrets else (*SECRETS, *secrets)
+        self._work = _make_work(work, pool.url, hidden)
         alone = workers == 1 and task_timeout is None
         if isinstance(self._work, OwnWork) and not alone:
             raise InvalidInput(
@@ -198,6 +210,7 @@ class Pilot:
                 more processes. What ran was finished, no token suffers.
             Exception: what ``on_event`` raised, after the pilot has left in order.
         """
+        secrecy.cover()
         self._scratch = Scratch(self._scratch_parent)
         claimer = Claimer(self.id, self._host, self._job_ids, self._scratch.path)
         self._begun = time.monotonic()
@@ -362,7 +375,10 @@ class Pilot:
                 return
             self._started += 1
             self._tell(Event("started", token))
-            if self._in_process:
+            distrust = self._verifier.problem(token) if self._verifier is not None else ""
+            if distrust:
+                self._deliver(not_trusted(token, distrust))
+            elif self._in_process:
                 self._call(token)
                 if self._supply.wants_more:
                     return
@@ -374,7 +390,7 @@ class Pilot:
         if self._next is not None or not self._running or self._reason or self._limit_reached():
             return
         token = self._supply.first()
-        if token is None:
+        if token is None or (self._verifier is not None and self._verifier.problem(token)):
             return
         attempt = Attempt(token, self._scratch)
         try:
@@ -560,17 +576,27 @@ def _released(result: Result) -> Result:
     return replace(result, outcome=outcome, files=())
 
 
-def _make_work(work: WorkLike | OwnWork, pool_url: str) -> CommandWork | FunctionWork | OwnWork:
+def _make_verifier(required: bool | str | os.PathLike[str]) -> Verifier | None:  # noqa: FBT001 - the option
+    if required is False:
+        return None
+    from picas.keys import KeyFiles  # noqa: PLC0415 - most pilots check nothing
+
+    return KeyFiles().verifier(None if required is True else os.fspath(required))
+
+
+def _make_work(
+    work: WorkLike | OwnWork, pool_url: str, hidden: Sequence[str]
+) -> CommandWork | FunctionWork | OwnWork:
     if isinstance(work, OwnWork):
         return work
     if callable(work):
-        return FunctionWork(work, pool_url)
+        return FunctionWork(work, pool_url, hidden)
     if isinstance(work, str):
         raise InvalidInput(
             "a command is a list of strings, so that no shell reads it",
             'Write ["bash", "-c", "…"] if a shell is wanted.',
         )
-    return CommandWork(work, pool_url)
+    return CommandWork(work, pool_url, hidden)
 
 
 def _budgets(budgets: Budgets | None, max_scrub: int | None, retry_on: Sequence[int]) -> Budgets:

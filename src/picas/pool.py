@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from picas.copying import Copied
-    from picas.intake import Item, PushResult
+    from picas.intake import Item, PushResult, Sign
     from picas.selection import Selection
     from picas.stores.base import Progress, Store
 
@@ -130,6 +130,7 @@ class Pool:
         again: bool = False,
         on_progress: Callable[[int], object] | None = None,
         on_wait: Callable[[str], object] | None = None,
+        sign: Sign | None = None,
     ) -> PushResult:
         """Add a token for each item that is not in the pool yet.
 
@@ -142,6 +143,7 @@ class Pool:
             again: add all items, also those that were pushed before.
             on_progress: called now and then with the number of items dealt with so far.
             on_wait: called once, with what is known of it, if another large push to the pool is waited for.
+            sign: gives the signature of a token by its id and fields: a `picas.signing.Signer`.
 
         Raises:
             InvalidInput: an item cannot become a token.
@@ -149,7 +151,13 @@ class Pool:
             TokenTooLarge: a token's document is over what the store keeps.
         """
         return intake.push(
-            self.store, items, prefix=prefix, again=again, on_progress=on_progress, on_wait=on_wait
+            self.store,
+            items,
+            prefix=prefix,
+            again=again,
+            on_progress=on_progress,
+            on_wait=on_wait,
+            sign=sign,
         )
 
     # --- Looking ---
@@ -412,6 +420,23 @@ class Pool:
             return [answer is not None for answer in answers]
 
         return _change_all(write, (token for token in chosen if _is_to_reset(token)), "reset")
+
+    def sign(self, chosen: Iterable[Token], sign: Sign) -> int:
+        """Sign tokens as they are; how many were. One that a pilot holds, or that changed since it was read, is not.
+
+        Args:
+            sign: gives the signature of a token by its id and fields: a `picas.signing.Signer`.
+
+        Raises:
+            InvalidInput: the fields of one of them cannot be signed.
+            TokenRefused: the pool does not let some be changed; the others were.
+        """
+
+        def write(batch: Sequence[Token]) -> list[bool]:
+            changes = [Change(tokens.with_signature(token, sign(token.id, token.body))) for token in batch]
+            return [answer is not None for answer in self.store.replace(changes)]
+
+        return _change_all(write, (token for token in chosen if token.state is not State.LOCKED), "signed")
 
     def delete(self, chosen: Iterable[Token]) -> int:
         """Remove tokens with their attachments; how many were removed.

@@ -32,6 +32,9 @@ EXIT_TIMEOUT = 124
 EXIT_LOST = 126
 """Exit code of an attempt whose own nobody knows."""
 
+EXIT_NOT_TRUSTED = 77
+"""Exit code of a token that is not run because of its signature (EX_NOPERM of sysexits.h)."""
+
 EXIT_BAD_OUTPUT = 65
 """Exit code of an attempt that succeeded but wrote no JSON to $PICAS_OUTPUT (EX_DATAERR of sysexits.h)."""
 
@@ -227,6 +230,13 @@ def could_not_start(attempt: Attempt, error: InfrastructureError, started_at: fl
     now = time.time()
     outcome = Outcome(error.exit_code, started_at, now, Failure.INFRASTRUCTURE, message)
     return Result(attempt.token, outcome, directory=attempt.directory)
+
+
+def not_trusted(token: Token, why: str) -> Result:
+    """The result of an attempt that was not made, since nobody who is trusted has signed the token as it is."""
+    now = time.time()
+    message = f"not run: {why}"
+    return Result(token, Outcome(EXIT_NOT_TRUSTED, now, now, Failure.UNTRUSTED, message))
 
 
 def _signal_name(number: int) -> str:

@@ -7,6 +7,7 @@ under the single key ``picas``, which other clients carry along untouched::
 
     "picas": {
         "push":       "…",   the push key: which line of which content this token came from
+        "signature":  {…},   who vouches for what it says is to be done, see picas.signing
         "attempt":    2,     how often the token has been started so far
         "scrub_base": 1,     the scrub_count at which a person last gave it a fresh budget
         "spent":      {"lost": 1},  what was charged to other budgets since, by class of failure
@@ -96,10 +97,11 @@ class Failure(str, Enum):
     INFRASTRUCTURE = "infrastructure"  # it could not be started: command missing, scratch full …
     LOST = "lost"  # its pilot has not been heard of for longer than its lease
     PREEMPTED = "preempted"  # stopped because its batch job was to end
+    UNTRUSTED = "untrusted"  # not run: no key that the pilot trusts has signed the token as it is
     RELEASED = "released"  # put back because the pilot had to go; nobody's fault
 
 
-PILOT_FAILURES = frozenset((Failure.INFRASTRUCTURE, Failure.LOST, Failure.PREEMPTED))
+PILOT_FAILURES = frozenset((Failure.INFRASTRUCTURE, Failure.LOST, Failure.PREEMPTED, Failure.UNTRUSTED))
 """Failures that are not the work's own: a token that ends by one is marked with `PILOT_FAILURE_MARK`."""
 
 
@@ -711,6 +713,18 @@ def supersede(
         entry["wrote"] = dict(edits.changed)
     ours["history"] = [*current.history, entry][-MAX_HISTORY:]
     return replace(current, body={**current.body, "picas": ours})
+
+
+def claimed_as(token: Token, user: str) -> Token:
+    """The claimed token with the name by which the server knows who has claimed it."""
+    ours = {**token.picas, "run": {**token.run, "user": user}}
+    return replace(token, body={**token.body, "picas": ours})
+
+
+def with_signature(token: Token, signature: Mapping[str, str]) -> Token:
+    """The token with this signature in place of any that it has; see `picas.signing`."""
+    ours = {**token.picas, "signature": dict(signature)}
+    return replace(token, body={**token.body, "picas": ours})
 
 
 def held_by(token: Token, claim_id: str | None) -> Token | None:

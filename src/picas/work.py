@@ -8,15 +8,17 @@ import os
 import re
 import shutil
 import subprocess
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picas.errors import InfrastructureError, InvalidInput
+from picas.secrecy import PASSWORD_VARIABLE, allow_core_files
 from picas.template import render_argv
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from picas.scratch import Attempt
     from picas.tokens import Token
@@ -29,15 +31,15 @@ MAX_VARIABLES_BYTES = 500_000
 
 SETTINGS = frozenset(
     f"PICAS_{name}"
-    for name in "AUTH CA CLIENT_CERT CLIENT_KEY CONFIG DEBUG INSECURE POOL SPOOL USERNAME".split()
+    for name in "AUTH CA CLIENT_CERT CLIENT_KEY CONFIG DEBUG INSECURE POOL SIGNING_KEY SPOOL TRUSTED_KEYS USERNAME".split()
 )
 """Variables that a pilot within a token's work takes over."""
 
-SECRET = "PICAS_PASSWORD"
+SECRETS = (PASSWORD_VARIABLE,)
 """What no work is told: programs print their environment, and what they print is kept where others can read it."""
 
 OWN_VARIABLES = frozenset(
-    (*SETTINGS, SECRET, *(f"PICAS_{name}" for name in "ATTEMPT CLAIM OUTPUT TOKEN_FILE TOKEN_ID".split()))
+    (*SETTINGS, *SECRETS, *(f"PICAS_{name}" for name in "ATTEMPT CLAIM OUTPUT TOKEN_FILE TOKEN_ID".split()))
 )
 """Environment variables with a meaning of their own, which no field of a token can set."""
 
@@ -54,15 +56,21 @@ class CommandWork:
     Args:
         argv: the command and its arguments; None for the token's own ``input`` in bash.
         pool_url: told to the command, so that it can push tokens of its own.
+        hidden: variables of ours that it is not to have; ``*`` and ``?`` stand for any letters.
 
     Raises:
         InvalidInput: there is no such command on this machine.
     """
 
-    def __init__(self, argv: Sequence[str | os.PathLike[str]] | None, pool_url: str) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str | os.PathLike[str]] | None,
+        pool_url: str,
+        hidden: Collection[str] = SECRETS,
+    ) -> None:
         self.argv = None if argv is None else _absolute([_text(part) for part in argv])
         self._place = Path.cwd()
-        self._environment = _encoded({**outer_environment(), "PICAS_POOL": pool_url})
+        self._environment = _encoded({**outer_environment(hidden), "PICAS_POOL": pool_url})
         self._bash = _find("bash") if argv is None else ""
 
     def command(self, token: Token) -> list[str]:
@@ -106,18 +114,27 @@ class CommandWork:
                 )
             except (OSError, ValueError) as error:
                 raise _start_error(argv, error) from error
+        allow_core_files(process.pid)
         process.returncode = 0  # the pilot waits for it by pid; Popen is not to
         return process.pid
 
 
-def outer_environment() -> dict[str, str]:
-    """This process's environment, without the password, and what it says of a token that the pilot is the work of."""
-    inherited = dict(os.environ)
-    inherited.pop(SECRET, None)
+def outer_environment(hidden: Collection[str] = SECRETS) -> dict[str, str]:
+    """This process's environment, without what it says of a token that the pilot is the work of.
+
+    Args:
+        hidden: what else is left out; ``*`` and ``?`` stand for any letters.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not is_hidden(name, hidden)}
     if "PICAS_CLAIM" in inherited:
         for name in [name for name in inherited if name.startswith("PICAS_") and name not in SETTINGS]:
             del inherited[name]
     return inherited
+
+
+def is_hidden(name: str, hidden: Collection[str]) -> bool:
+    """Whether a variable of this name is among those that are not to be seen."""
+    return any(fnmatchcase(name, pattern) for pattern in hidden)
 
 
 def variables(attempt: Attempt) -> dict[str, str]:

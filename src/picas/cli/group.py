@@ -31,6 +31,7 @@ VERBS = {
     "delete": "Remove tokens.",
     "copy": "Copy tokens to another pool.",
     "passwd": "Change your password on the pool's server.",
+    "keys": "Keys to sign tokens with, and to trust.",
     "config": "The configuration file: make it of that of 1.x.",
     "views": "The views of a pool: make, list, remove them.",
     "flush": "Send finished work that the pool could not take at the time.",

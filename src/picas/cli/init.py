@@ -97,6 +97,9 @@ class InitView(output.View):
 @click.option(
     "--admin", "admins", multiple=True, metavar="NAME", help="Who may change its views too; @NAME is a role."
 )
+@click.option(
+    "--guard", is_flag=True, help="With --create: rules by which members change no locks of others."
+)
 @options.pass_call
 def command(
     call: options.Call,
@@ -109,10 +112,11 @@ def command(
     create: bool,
     members: tuple[str, ...],
     admins: tuple[str, ...],
+    guard: bool,
 ) -> output.View:
     """Set up a pool; the help is `_HELP`."""
-    if (members or admins) and not create:
-        raise InvalidInput("--member and --admin say who may use a new database", "Add --create.")
+    if (members or admins or guard) and not create:
+        raise InvalidInput("--member, --admin and --guard say who may use a new database", "Add --create.")
     call.given["auth"] = auth
     file = config.config_path()
     url = _url(call, config.load(environ={}, path=file).pool)
@@ -134,6 +138,9 @@ def command(
         _see_to_database(found, server, database, create=create)
         if members or admins:
             set_security(server, database, admins, members)
+        if guard:
+            made = Designs(server, quote(database, safe="")).create_guard()
+            found.designs[made.name] = made.outcome
     found.kept_in = _keep_password(server, str(file), keyring=keyring)
     configfile.change(file, {"pool": found.pool, **_settings(access, server.login, found)})
     return InitView(found)

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from picas import _version
+from picas import _version, secrecy
 from picas.cli import output
 from picas.errors import InvalidInput, PicasError
 
@@ -31,6 +31,8 @@ def main() -> None:
 def run(args: Sequence[str]) -> int:
     """Run a command line; its exit code."""
     output.prepare()
+    secrecy.cover(args)
+    secrecy.no_core_files()
     own = list(args[: args.index("--")]) if "--" in args else list(args)
     return guarded(lambda: _dispatch(list(args) or ["--help"]), as_json="--json" in own)
 

@@ -10,7 +10,7 @@ import click
 
 from picas.cli import options, output, pools, text
 from picas.cli.group import verb
-from picas.errors import InvalidInput, PicasError
+from picas.errors import InvalidInput, MissingExtra, PicasError
 from picas.intake import DEFAULT_PREFIX
 from picas.tokenfile import FORMATS, Sweep, TokenFile, parse_assignment
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from picas.intake import PushResult
+    from picas.signing import Signer
     from picas.tokenfile import Draft, DraftSource
 
 SHOWN_IN_DRY_RUN = 5
@@ -147,10 +148,20 @@ def _item(draft: Draft) -> dict[str, Any]:
     "--id-prefix", default=DEFAULT_PREFIX, metavar="P", help=f"What their ids begin with: {DEFAULT_PREFIX}."
 )
 @click.option("--again", is_flag=True, help="Push also what was pushed before.")
+@click.option("--sign-with", metavar="KEY", help="Sign with this key of yours; else with the newest, if any.")
+@click.option("--no-sign", is_flag=True, help="Do not sign, also if you have a key.")
 @click.option("--dry-run", is_flag=True, help="Only look for mistakes, and show the first tokens.")
 @options.pass_call
 def command(
-    call: options.Call, /, *, again: bool, dry_run: bool, id_prefix: str, **given: Any
+    call: options.Call,
+    /,
+    *,
+    again: bool,
+    dry_run: bool,
+    id_prefix: str,
+    sign_with: str | None,
+    no_sign: bool,
+    **given: Any,
 ) -> output.View:
     """Put tokens into the pool: one for each line of FILE, row of a table, object of a JSON file, or point of a grid.
 
@@ -158,6 +169,7 @@ def command(
     nothing of it is pushed.
     """
     _check_prefix(id_prefix)
+    signer = _signer(sign_with, no_sign=no_sign)
     with ExitStack() as stack:
         source = _source(stack, given)
         line = stack.enter_context(output.StatusLine())
@@ -180,7 +192,10 @@ def command(
                 prefix=id_prefix,
                 again=again,
                 on_progress=progress,
-                on_wait=lambda who: output.note(f"waiting for another push to this pool, by {who}"),
+                on_wait=lambda who: output.note(
+                    f"waiting for another push to this pool, by {text.visible(who)}"
+                ),
+                sign=signer,
             )
         except (PicasError, KeyboardInterrupt):
             line.clear()
@@ -189,6 +204,25 @@ def command(
             output.note(f"stopped{after}; the same push again adds the rest")
             raise
         return PushView(pool.url, result)
+
+
+def _signer(name: str | None, *, no_sign: bool) -> Signer | None:
+    """What to sign with, if anything.
+
+    Raises:
+        InvalidInput: there is no such key.
+        MissingExtra: there is a key, and not the package that can use it.
+    """
+    if no_sign:
+        if name:
+            raise InvalidInput("--sign-with and --no-sign contradict each other", "Give one of them.")
+        return None
+    from picas.keys import KeyFiles  # noqa: PLC0415 - start-up
+
+    try:
+        return KeyFiles().signer(name)
+    except MissingExtra as error:
+        raise MissingExtra(error.message, f"{error.advice}; or push without: --no-sign") from error
 
 
 def _source(stack: ExitStack, given: dict[str, Any]) -> DraftSource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -140,6 +141,12 @@ def _exit_code(summary: Summary, *, fail: bool) -> int:
 @click.option(
     "--collect", multiple=True, metavar="GLOB", help="Files to keep with the token, such as '*.png'."
 )
+@click.option(
+    "--require-signed/--no-require-signed",
+    default=None,
+    help="Run only tokens that a trusted key has signed; others end in error.",
+)
+@click.option("--trusted-keys", metavar="FILE", help="The keys that are trusted; else those of picas keys.")
 @click.option("--keep/--no-keep", default=None, help="Keep the directory of a token that failed.")
 @click.option(
     "--log-cap", callback=options.parsed(parse_size), metavar="SIZE", help="Most of a log that is kept; 16MB."
@@ -149,6 +156,18 @@ def _exit_code(summary: Summary, *, fail: bool) -> int:
 )
 @click.option(
     "--call", "function", metavar="MODULE:FUNCTION", help="Call a Python function of the token, for CMD."
+)
+@click.option(
+    "--keep-secrets/--no-keep-secrets",
+    default=None,
+    help="Leave PICAS_PASSWORD in the environment of the work, from which it is else taken out.",
+)
+@click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="NAME",
+    help="Another variable to take out, such as 'AWS_*'; may be given several times.",
 )
 @click.option("--fail", is_flag=True, help=f"Exit code {EXIT_FAILED} if a token failed.")
 @click.option("-v", "--verbose", is_flag=True, help="A line for each token.")
@@ -173,6 +192,8 @@ def command(
     knobs = _with_settings(given, call.settings.run)
     with Reporter(verbose=verbose, quiet=call.as_json) as reporter:
         pool = _open_pool(call, reporter, wait=given["wait"])
+        if function:
+            _forget(knobs)
         summary = Pilot(pool, work, on_event=reporter, **knobs).run()
     return RunView(pool.url, summary, fail=fail)
 
@@ -197,6 +218,15 @@ def _open_pool(call: options.Call, reporter: Reporter, *, wait: bool) -> Pool:
             time.sleep(max(pause.seconds(), error.after))
 
 
+def _forget(knobs: dict[str, Any]) -> None:
+    """Take out of the environment what a function in this process is not to see; the pool has been opened with it."""
+    from picas.work import SECRETS, is_hidden  # noqa: PLC0415 - start-up of the help
+
+    hidden = [*(() if knobs.get("keep_secrets") else SECRETS), *knobs.get("secrets", ())]
+    for name in [name for name in os.environ if is_hidden(name, hidden)]:
+        del os.environ[name]
+
+
 def _with_settings(given: dict[str, Any], settings: Any) -> dict[str, Any]:
     """What was given on the command line, else the configuration file's, else nothing, for `Pilot` to choose."""
     knobs = {name: settings.get(name) if value is None else value for name, value in given.items()}
@@ -207,6 +237,10 @@ def _with_settings(given: dict[str, Any], settings: Any) -> dict[str, Any]:
     ):
         if isinstance(knobs[name], str):
             knobs[name] = parse(knobs[name])
+    knobs["secrets"] = (*settings.get("secrets", ()), *given["secrets"])
+    trusted = knobs.pop("trusted_keys")
+    if knobs["require_signed"] and trusted:
+        knobs["require_signed"] = trusted
     return {name: value for name, value in knobs.items() if value is not None}
 
 

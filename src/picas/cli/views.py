@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MONITOR = "Monitor"
 
+GUARD = "picas-guard"
+
 BEHIND = 500
 """So many changes that an index does not have yet are told; fewer are a matter of moments."""
 
@@ -119,9 +121,12 @@ def _about(found: Found) -> Iterator[str]:
     if judged.kind == "other":
         yield "another program's"
         return
-    yield {"own": "PiCaS's own", "building": "being built to replace another", "classic": "classic"}[
-        judged.kind
-    ]
+    yield {
+        "own": "PiCaS's own",
+        "guard": "PiCaS's rules for members",
+        "building": "being built to replace another",
+        "classic": "classic",
+    }[judged.kind]
     if judged.where:
         yield f"where {text.visible(judged.where)}"
     if judged.kind == "classic" and not judged.ours:
@@ -164,8 +169,13 @@ def command() -> None:
 @click.option(
     "--force", is_flag=True, help="Replace the five views also where somebody else wrote or edited them."
 )
+@click.option(
+    "--guard", is_flag=True, help="Also rules by which members change no locks of others; for CouchDB."
+)
 @options.pass_call
-def create(call: options.Call, /, *, name: str | None, where: Selection | None, force: bool) -> output.View:
+def create(
+    call: options.Call, /, *, name: str | None, where: Selection | None, force: bool, guard: bool
+) -> output.View:
     """Make views; the help is `_CREATE`."""
     if where is not None and name in (None, MONITOR):
         raise InvalidInput(
@@ -178,7 +188,10 @@ def create(call: options.Call, /, *, name: str | None, where: Selection | None, 
         def tell(building: str, pending: int) -> None:
             line.update(f"building {text.visible(building)}: {text.counted(pending, 'change')} to go")
 
-        made = designs.create_own(tell)
+        made = []
+        if guard or designs.get(GUARD) is not None:
+            made.append(designs.create_guard(force=force))
+        made += designs.create_own(tell)
         made.append(designs.create_classic(name or MONITOR, where, force=force, on_progress=tell))
     return CreatedView(pool, made)
 

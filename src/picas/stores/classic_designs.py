@@ -68,6 +68,17 @@ class ClassicDesigns:
         """Have our own design documents as they should be, where a pool of this kind has such."""
         raise NotImplementedError
 
+    def create_guard(self, *, force: bool = False) -> Made:
+        """Have the document that says what members may do to tokens, where a pool of this kind can have it.
+
+        Args:
+            force: also where somebody has changed it.
+
+        Raises:
+            InvalidInput: it cannot, or somebody has.
+        """
+        raise NotImplementedError
+
     def _write(
         self, name: str, found: Document | None, wanted: Document, on_progress: OnProgress | None
     ) -> str:
@@ -126,7 +137,9 @@ class ClassicDesigns:
             )
         judged = design.judge(name, found)
         why = ""
-        if judged.kind == "own":
+        if judged.kind == "guard":
+            why = "is what keeps members from changing what is not theirs"
+        elif judged.kind == "own":
             why = "is what pilots find tokens by; where it is missing they write it again, or work slowly"
         elif not judged.ours:
             why = "is another program's"
@@ -147,7 +160,7 @@ def _with_others_kept(classic: Document, found: Mapping[str, Any]) -> Document:
 
 
 def _check_name(name: str) -> None:
-    if name in design.own() or name.endswith(NEXT):
+    if name in design.own() or name == design.GUARD or name.endswith(NEXT):
         raise InvalidInput(f"the design document {name} is PiCaS's own", "Give the views another name.")
     if not name or name.startswith("_") or "/" in name or any(ord(letter) < 32 for letter in name):
         raise InvalidInput(

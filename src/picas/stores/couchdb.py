@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 from picas.errors import PicasError, PoolRefused, TokenNotFound
 from picas.payload import CHUNK_BYTES, Payload
 from picas.stores import bulk, leaves
+from picas.stores.admin import who_am_i
 from picas.stores.attached import Attached
 from picas.stores.base import Change
 from picas.stores.claims import Claims
@@ -30,7 +31,7 @@ from picas.stores.index import STATES
 from picas.stores.indexes import open_index, open_view
 from picas.stores.numbers import Numbers
 from picas.stores.strangers import Strangers
-from picas.tokens import State, Token, release
+from picas.tokens import State, Token, claimed_as, release
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -74,6 +75,7 @@ class CouchStore:
             )
         self._attached = Attached(digests="auto_compaction" in found.value)  # what PouchDB's server tells
         self._known_index: Index | None = None
+        self._known_user: str | None = None
         self._view_name = view or ""
         self._view = open_view(server, self._database, view) if view else None
         self._numbers = Numbers(server, self._database)
@@ -252,7 +254,19 @@ class CouchStore:
     def claim(
         self, take: Callable[[Token], Token], limit: int, where: Selection | None, order: str
     ) -> list[Token]:
-        return self._claims.claim(take, limit, where, order)
+        user = self._user_name()
+        if user is None:
+            return self._claims.claim(take, limit, where, order)
+        return self._claims.claim(lambda token: claimed_as(take(token), user), limit, where, order)
+
+    def _user_name(self) -> str | None:
+        """Who claims, as the server knows him; None for nobody in particular. A rule of the database may ask for it."""
+        login = self._server.login
+        if login is None or login.username:
+            return login.username if login else None
+        if self._known_user is None:  # a bearer token says it to the server, not to us
+            self._known_user = who_am_i(self._server).name
+        return self._known_user
 
     def watch(self) -> CouchWatch:
         return CouchWatch(self._server, self._database, self._free_count, self._claims, self._view_name)

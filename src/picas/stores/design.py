@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from picas.errors import PicasError
 from picas.selection import JAVASCRIPT_FIELD, Selection
+from picas.tokens import RESERVED_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -29,6 +30,12 @@ MAIN = "picas"
 
 PUSH = "picas-push"
 """Push keys, apart: only pushing reads them, so no claim pays for them."""
+
+GUARD = "picas-guard"
+"""What members may do to tokens: a function that the server asks at each write."""
+
+PILOT_ROLE = "picas-pilot"
+"""The role of accounts that the guard lets run tokens, and do nothing else."""
 
 CLASSIC = "Monitor"
 """The design document that every PiCaS program knows, of all tokens."""
@@ -54,7 +61,7 @@ class Judged:
     """What a design document is to us.
 
     Attributes:
-        kind: ``own``: ours, for claiming; ``classic``: the five classic views; ``building``: views that are
+        kind: ``own``: ours, for claiming; ``guard``: ours, which says who may write what; ``classic``: the five classic views; ``building``: views that are
             to take the place of others; ``other``: what has nothing to do with PiCaS.
         ours: whether PiCaS has written it.
         standing: of ours ``current``, ``older``, ``newer`` (than this program) or ``edited`` by somebody else.
@@ -81,6 +88,14 @@ def own() -> dict[str, Document]:
     }
 
 
+def guard() -> Document:
+    """The design document that says what members may do to tokens."""
+    written = json.dumps(sorted(RESERVED_FIELDS - {"type"}))
+    function = _script("guard").replace('"fields that pilots write"', written)
+    doc = {"language": "javascript", "validate_doc_update": function}
+    return {**doc, "picas": {"version": VERSION, "digest": _text_digest(function)}}
+
+
 def classic(where: Selection | None = None) -> Document:
     """The five classic views, of all tokens or of those that fit."""
     return _marked(_classic_views(where), where.text if where else "")
@@ -91,6 +106,8 @@ def judge(name: str, doc: Mapping[str, Any]) -> Judged:
     mark = _mark(doc)
     if name.endswith(NEXT) and mark:
         return Judged("building", ours=True)
+    if name == GUARD:
+        return Judged("guard", ours=bool(mark), standing=_standing_of_guard(doc, mark))
     wanted = own().get(name)
     if wanted is not None:
         return Judged("own", ours=True, standing=_standing(doc, mark, wanted, None))
@@ -181,6 +198,19 @@ def _standing(
     if found != mark.get("digest"):
         return "edited"
     return "newer" if mark["version"] > VERSION else "older"
+
+
+def _standing_of_guard(doc: Mapping[str, Any], mark: Mapping[str, Any]) -> str:
+    function = doc.get("validate_doc_update")
+    if function == guard()["validate_doc_update"]:
+        return "current"
+    if not mark or mark.get("digest") != _text_digest(str(function)):
+        return "edited"
+    return "newer" if mark["version"] > VERSION else "older"
+
+
+def _text_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _mark(doc: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
-from picas.errors import PoolRefused, PoolUnavailable
+from picas.errors import InvalidInput, PoolRefused, PoolUnavailable
 from picas.stores import design
 from picas.stores.classic_designs import ClassicDesigns, Found, Made
 from picas.stores.design import NEXT
@@ -148,6 +148,25 @@ class Designs(ClassicDesigns):
             else:
                 made.append(Made(name, self._write(name, found, wanted, on_progress)))
         return made
+
+    def create_guard(self, *, force: bool = False) -> Made:
+        name, wanted = design.GUARD, design.guard()
+        found = self.get(name)
+        if found is None:
+            self._put(name, wanted)
+            return Made(name, "created")
+        standing = design.judge(name, found).standing
+        if standing == "newer":
+            return Made(name, "kept")
+        if standing == "edited" and not force:
+            raise InvalidInput(
+                f"{self._place}: the design document {name} was changed by somebody; it is left as it is",
+                "--force replaces it.",
+            )
+        if standing == "current":
+            return Made(name, "unchanged")
+        self._put(name, {**wanted, "_rev": found["_rev"]})
+        return Made(name, "updated")
 
     def _write(
         self, name: str, found: Document | None, wanted: Document, on_progress: OnProgress | None

@@ -54,6 +54,12 @@ class SqliteDesigns(ClassicDesigns):
     def create_own(self, on_progress: OnProgress | None = None) -> list[Made]:
         return []  # claiming and counting need none here
 
+    def create_guard(self, *, force: bool = False) -> Made:
+        raise InvalidInput(
+            f"{self._place} has no users whom rules could be for",
+            "The permissions of the file and its folder say who may use it: chmod, chgrp.",
+        )
+
     def remove(self, name: str, *, force: bool = False) -> None:
         if name == CLASSIC and self._store.documents.design(name) is None:
             raise InvalidInput(
