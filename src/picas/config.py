@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -237,6 +238,9 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}", "Mend it, or move it away.") from error
+    if path.stat().st_mode & stat.S_IWOTH:
+        # It says which pool's tokens are run here. Where groups are of one person each, theirs may be open.
+        raise ConfigError(f"everybody may write to {path}", f"Close it: chmod o-w {path}")
     _check_keys(path, "", table, ("pool", *_TABLES))
     if not isinstance(table.get("pool", ""), str):
         raise ConfigError(f"{path}: 'pool' must be a string", POOL_FORMS)
@@ -323,6 +327,13 @@ _RUN: _Known = {
     "order": (f"one of {', '.join(ORDERS)}", lambda value: value in ORDERS),
     "scratch": ("a directory's path", _is_text),
     "keep": ("true or false", lambda value: isinstance(value, bool)),
+    "require-signed": ("true or false", lambda value: isinstance(value, bool)),
+    "trusted-keys": ("a file's path", _is_text),
+    "keep-secrets": ("true or false", lambda value: isinstance(value, bool)),
+    "secrets": (
+        "a list of names of variables",
+        lambda value: isinstance(value, list) and all(map(_is_text, value)),
+    ),
 }
 """The options of `picas run` that the file may set: what each takes, in words and as a test."""
 
