@@ -645,6 +645,12 @@ def retry(
     return replace(ended, body=body)
 
 
+def awake(token: Token) -> Token:
+    """The token without a time before which it is not to be claimed."""
+    ours = {name: value for name, value in token.picas.items() if name != "not_before"}
+    return replace(token, body={**token.body, "picas": ours})
+
+
 def edited(token: Token, outcome: Outcome, edits: Edits, logs: Iterable[str] = ()) -> Token:
     """The token after an attempt of which a program itself says how it ended: by the fields that it leaves.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,8 +15,9 @@ from picas.pilot import Pilot
 from picas.pool import Pool, open_pool
 from picas.selection import Selection
 from picas.stores import connect, design, snapshot, strangers
+from picas.stores.base import Change
 from picas.stores.designs import Designs
-from picas.tokens import Claimer, Outcome, State
+from picas.tokens import Claimer, Outcome, State, release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,6 +119,29 @@ def test_priority_order_and_conditions_are_kept(classic: Pool) -> None:
     found = classic.claim()
     assert found is not None
     assert found.input == 100
+
+
+@pytest.mark.parametrize("view", [None, "Monitor/todo"])
+def test_what_waits_for_its_next_try_is_left_alone_until_then(classic: Pool, view: str | None) -> None:
+    classic.push([{"input": n, "cores": n} for n in (1, 2, 3)])
+    now = classic.store.now()
+    waits = {1: 1.5, 3: 3600.0}
+    for token in classic.claim_many(3):
+        ours = {"not_before": now + waits[token.input]} if token.input in waits else {}
+        classic.store.replace(
+            [Change(replace(release(token, now), body={**release(token, now).body, "picas": ours}))]
+        )
+    assert classic.counts()[State.TODO] == 3
+    pool = classic.through(view) if view else classic
+    assert claim_all(pool) == [2]
+    assert pool.store.next_due() == now + 1.5
+    assert pool.store.next_due(Selection.parse("cores == 9")) is None
+    deadline = time.monotonic() + 60
+    while not (found := claim_all(pool)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert found == [1]
+    assert pool.store.next_due() == now + 3600
 
 
 def test_several_pilots_share_it(member: str, classic: Pool) -> None:

@@ -147,6 +147,9 @@ class IteratedStore:
             return self._database.get(token_id)
         return self._database.db[token_id]
 
+    def next_due(self, where: Selection | None = None) -> None:
+        """An iterator says nothing of what it does not give."""
+
     def watch(self) -> _NoWatch:
         """Nobody tells when an iterator has more."""
         return _NoWatch()

@@ -33,5 +33,10 @@ class TwoViews:
         """As of a store."""
         return self._high.claim(take, limit, where, order) or self._low.claim(take, limit, where, order)
 
+    def next_due(self, where: Selection | None = None) -> float | None:
+        """As of a store."""
+        due = (self._high.next_due(where), self._low.next_due(where))
+        return min((when for when in due if when is not None), default=None)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._low, name)

@@ -216,7 +216,7 @@ class Store(Protocol):
     def claim(
         self, take: Callable[[Token], Token], limit: int, where: Selection | None, order: str
     ) -> list[Token]:
-        """Claim up to ``limit`` todo tokens that fit: write ``take(token)`` of each, exclusively.
+        """Claim up to ``limit`` todo tokens that fit and whose time has come: write ``take(token)`` of each, exclusively.
 
         ``order`` is one of `picas.config.ORDERS`.
 
@@ -224,6 +224,13 @@ class Store(Protocol):
 
         Raises:
             TokenRefused: nothing else is left than tokens that the store does not let be claimed; said once.
+        """
+
+    def next_due(self, where: Selection | None = None) -> float | None:
+        """When the first of the fitting todo tokens may be claimed that wait for their next try; None if none waits.
+
+        Such a token has a time, `picas.tokens.Token.not_before`, before which no claim takes it. It may be over:
+        then a claim that has just found nothing has not looked at it yet, and one made a second later does.
         """
 
     def through(self, view: str) -> Store:

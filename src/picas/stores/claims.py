@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Callable
 from picas.backoff import Backoff
 from picas.errors import InvalidInput, PoolError, PoolUnavailable, TokenTooLarge
 from picas.stores import bulk
+from picas.stores.map_view import fetch_documents
 from picas.stores.refused import RefusedClaims
 from picas.stores.walk import Walk
-from picas.tokens import Token
+from picas.tokens import State, Token, awake
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +36,15 @@ ROUNDS = 20
 LEAVE_SECONDS = 1.0
 """How long is waited, when all is over, for a claim that is under way in another thread."""
 
+WAKE_SECONDS = 1.0
+"""How often a claim that finds nothing looks for tokens whose next try is due, at the most, …"""
+
+WAKE_BUSY_SECONDS = 30.0
+"""… and how often one that finds others does: they are not to wait until nothing else is left."""
+
+WOKEN = 200
+"""Tokens that one claim sets free at the most."""
+
 BACK_OFF_SECONDS = (0.01, 1.0)
 """Shortest and longest pause between two of these tries; not shorter than the first of them took."""
 
@@ -48,6 +58,8 @@ class Claims:
         attached: gets to know the attachments of what is read and written.
         doubts: what becomes of claims that are not sure to hold.
         strangers: tells whether claims have to outlast pilots of 1.x.
+        due: when the time of tokens comes that wait for their next try, and their ids; see
+            `picas.stores.index.Claimable`.
     """
 
     def __init__(
@@ -58,6 +70,7 @@ class Claims:
         attached: Attached,
         doubts: Doubts,
         strangers: Strangers,
+        due: Callable[[int], list[tuple[float, str]]],
     ) -> None:
         self._server = server
         self._database = database
@@ -69,11 +82,19 @@ class Claims:
         self._strangers = strangers
         self._refused = RefusedClaims()
         self._crowded = False
+        self._due = due
+        self._next_due: float | None = None  # as of the last look
+        self._look_for_due = 0.0  # when to look again
+        self._must_look_for_due = time.monotonic() + WAKE_BUSY_SECONDS
 
     @property
     def in_doubt(self) -> bool:
         """Whether the next claim may find that an earlier one holds."""
         return bool(self._doubts)
+
+    def is_due(self, patience: float) -> bool:
+        """Whether the time of a token has come for so many seconds that waited for its next try."""
+        return self._next_due is not None and self._server.now() >= self._next_due + patience
 
     def expect_crowd(self) -> None:
         """Many others will claim at the same time as the next claim."""
@@ -105,7 +126,7 @@ class Claims:
             if held:
                 return held
             begun = time.monotonic()
-            candidates = walk.candidates(limit)
+            candidates = self._candidates(walk, limit)
             if not candidates:
                 if self._doubts.look_again():
                     tries += 1
@@ -125,6 +146,36 @@ class Claims:
                 time.sleep(pause.seconds())
         raise PoolUnavailable(f"{self._server.url}: others were faster {ROUNDS} times in a row")
 
+    def _candidates(self, walk: Walk, limit: int) -> list[dict[str, Any]]:
+        """Documents to be claimed; before none are found those are set free whose time has come."""
+        if time.monotonic() >= self._must_look_for_due:
+            self._wake()
+        candidates = walk.candidates(limit)
+        may_wake = time.monotonic() >= self._look_for_due or self.is_due(0.0)
+        if not candidates and may_wake and self._wake():
+            candidates = walk.candidates(limit)
+        return candidates
+
+    def _wake(self) -> bool:
+        """Set free the tokens whose time has come; whether there were any.
+
+        Others may do the same: they write the same version, and of two that are equal one is made.
+        """
+        now = self._server.now()
+        due = self._due(WOKEN)
+        begun = time.monotonic()
+        self._look_for_due, self._must_look_for_due = begun + WAKE_SECONDS, begun + WAKE_BUSY_SECONDS
+        self._next_due = next((when for when, _ in due if when > now), None)
+        ids = [token_id for when, token_id in due if when <= now]
+        found = map(self._attached.token, fetch_documents(self._server, self._database, ids))
+        # The index may lag behind: what somebody has claimed meanwhile is left alone.
+        waiting = [token for token in found if token.state is State.TODO and 0 < token.not_before <= now]
+        woken = [awake(token) for token in waiting if bulk.can_be_written(token)]
+        if woken:
+            writes = [bulk.Write(bulk.document(token), token.attachments) for token in woken]
+            bulk.write(self._server, self._database, writes)
+        return bool(woken)
+
     def _outlast(self, won: list[Token]) -> list[Token]:
         try:
             lasting = self._strangers.outlast(won)
@@ -138,7 +189,7 @@ class Claims:
     def _walk(self, where: Selection | None, order: str) -> Walk:
         key = order, where.text if where else ""
         if key not in self._walks:
-            self._walks[key] = Walk(self._reader(where), where, order, self._refused)
+            self._walks[key] = Walk(self._reader(where), where, order, self._refused, self._server.now)
         return self._walks[key]
 
     def _won(self, walk: Walk, won: Sequence[Token]) -> None:

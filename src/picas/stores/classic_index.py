@@ -40,12 +40,24 @@ class ViewClaims:
         self._server = server
         self._database = database
         self._view = view
+        self._snapshots: dict[str, Snapshot] = {}
 
     def reader(self, where: Selection | None) -> Read:
-        return Snapshot(self._server, self._database, self._view, where).rows
+        snapshot = Snapshot(self._server, self._database, self._view, where)
+        self._snapshots[where.text if where else ""] = snapshot
+        return snapshot.rows
 
     def free_count(self, update: str) -> int:
         return self._view.total(update)
+
+    def due(self, limit: int) -> list[tuple[float, str]]:
+        # As far as the last claims have seen: to look for all would be to read all that the view lists.
+        found = (snapshot.first_due for snapshot in self._snapshots.values())
+        return sorted({first for first in found if first is not None})[:limit]
+
+    def next_due(self, where: Selection | None) -> float | None:
+        snapshot = self._snapshots.get(where.text if where else "")
+        return snapshot.first_due[0] if snapshot is not None and snapshot.first_due is not None else None
 
 
 class ClassicIndex(ViewClaims):

@@ -82,7 +82,9 @@ class CouchStore:
         strangers = Strangers(server, self._database, self._last_stranger)
         self._is_cluster = int((found.value.get("cluster") or {}).get("n", 1)) > 1
         doubts = Doubts(server, self._database, self._to_mend, is_cluster=self._is_cluster)
-        self._claims = Claims(server, self._database, self._reader, self._attached, doubts, strangers)
+        self._claims = Claims(
+            server, self._database, self._reader, self._attached, doubts, strangers, self._due
+        )
 
     def through(self, view: str) -> CouchStore:
         return CouchStore(self._server, unquote(self._database), view)
@@ -108,6 +110,9 @@ class CouchStore:
 
     def _last_stranger(self) -> float | None:
         return self._index.last_stranger()
+
+    def _due(self, limit: int) -> list[tuple[float, str]]:
+        return (self._view or self._index).due(limit)
 
     def _to_mend(self, limit: int) -> list[str]:
         return self._index.to_mend(limit)
@@ -267,6 +272,9 @@ class CouchStore:
         if self._known_user is None:  # a bearer token says it to the server, not to us
             self._known_user = who_am_i(self._server).name
         return self._known_user
+
+    def next_due(self, where: Selection | None = None) -> float | None:
+        return (self._view or self._index).next_due(where)
 
     def watch(self) -> CouchWatch:
         return CouchWatch(self._server, self._database, self._free_count, self._claims, self._view_name)

@@ -226,7 +226,11 @@ class CouchWatch:
 
     def wait(self, ended: threading.Event) -> bool:
         began = time.monotonic()
-        if began >= self._begun + self._longest() or self._visit_board():
+        if (
+            began >= self._begun + self._longest()
+            or self._claims.is_due(self._patience)
+            or self._visit_board()
+        ):
             return True
         if self._seated:
             return self._listen(ended)

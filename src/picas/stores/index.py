@@ -33,6 +33,13 @@ OTHER = "other"
 """Begins the key of the row that a token has once more if another program has locked it: see `picas.stores.strangers`."""
 
 
+LATER = "later"
+"""In a key in place of ``todo``: no claim takes the token yet."""
+
+DUE = "due"
+"""Begins the key of the row that such a token has once more, by when its time comes."""
+
+
 class Claimable(Protocol):
     """Where claims look for free tokens. What it tells may be a moment old: documents are looked at again.
 
@@ -52,6 +59,15 @@ class Claimable(Protocol):
         Args:
             update: when the index takes in what was written last: ``true`` before it is read, ``lazy`` after.
         """
+
+    def due(self, limit: int) -> list[tuple[float, str]]:
+        """When the time of tokens comes that are free and wait for their next try, and their ids; the first one first.
+
+        All that are known: an index that lists them knows all, one that does not those that claims have met.
+        """
+
+    def next_due(self, where: Selection | None) -> float | None:
+        """See `picas.stores.base.Store.next_due`."""
 
 
 class Index(Claimable, Protocol):

@@ -10,7 +10,7 @@ from picas.errors import PoolUnavailable
 from picas.stores.base import Progress
 from picas.stores.changes import PushKeys
 from picas.stores.design import MAIN, PUSH
-from picas.stores.index import MEND, OTHER, PAGE, STATES
+from picas.stores.index import DUE, LATER, MEND, OTHER, PAGE, STATES
 from picas.stores.walk import FREE, LAGGING
 from picas.tokens import State, state_of
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 BUILDING_SECONDS = 30.0
 """Where no answer has come for so long it is looked whether an index is being built."""
+
+MOST_DUE = 1000
+"""Of so many tokens that wait for their next try is looked which ones fit a condition."""
 
 MANY_PRIORITIES = 100
 """So many different priorities are listed one by one; with more, order by age is only kept within each."""
@@ -97,6 +100,8 @@ class OwnIndex:
         """For each state, and each priority in it, its documents by age."""
         groups = self._rows({"group_level": 2})
         names = {state.value if state else None: state for state in states}
+        if State.TODO in states:
+            names[LATER] = State.TODO
         found = [row["key"] for row in groups if row["key"][0] in names]
         if len(found) > MANY_PRIORITIES:
             return [self._stream([name], state) for name, state in names.items()]
@@ -126,9 +131,23 @@ class OwnIndex:
         counted: dict[State | None, int] = dict.fromkeys(STATES, 0)
         for row in self._rows({"group_level": 1}):
             name = row["key"][0]
-            if name not in (MEND, OTHER):
+            if name not in (MEND, OTHER, DUE):
+                name = State.TODO if name == LATER else name
                 counted[State(name) if name else None] += row["value"]
         return counted
+
+    def due(self, limit: int) -> list[tuple[float, str]]:
+        rows = self._rows({**_DUE, "limit": limit})
+        return [(float(row["key"][2]), row["id"]) for row in rows]
+
+    def next_due(self, where: Selection | None) -> float | None:
+        if where is None:
+            first = self.due(1)
+            return first[0][0] if first else None
+        for row in self._rows({**_DUE, "include_docs": True, "limit": MOST_DUE}):
+            if where.matches(row["id"], row.get("doc") or {}):
+                return float(row["key"][2])
+        return None
 
     def to_mend(self, limit: int) -> list[str]:
         query = {"startkey": [MEND], "endkey": [MEND, {}], "reduce": False, "limit": limit}
@@ -170,4 +189,6 @@ def _is_key(key: Any) -> bool:
     return isinstance(key, list) and key[:1] in _FIRST and all(isinstance(n, (int, float)) for n in key[1:])
 
 
-_FIRST = (*([state.value if state else None] for state in STATES), [MEND], [OTHER])
+_FIRST = (*([state.value if state else None] for state in STATES), [LATER], [DUE], [MEND], [OTHER])
+
+_DUE: dict[str, Any] = {"startkey": [DUE], "endkey": [DUE, {}], "reduce": False}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from picas.stores.index import age_of
 from picas.stores.map_view import fetch_documents
-from picas.tokens import State, priority_of, state_of
+from picas.tokens import State, not_before_of, priority_of, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,6 +53,9 @@ class Snapshot:
     Args:
         database: the database's name, quoted.
 
+    Attributes:
+        first_due: when the time of the first token comes that was seen, fits, and waits for its next try; and its id.
+
     Every method may raise `PoolUnavailable` and `PoolRefused`.
     """
 
@@ -66,6 +69,7 @@ class Snapshot:
         self._sequence: Any = None  # of the database, when the snapshot was begun
         self._taken = 0.0
         self._cost = 0.0
+        self.first_due: tuple[float, str] | None = None
 
     def rows(self, query: Mapping[str, Any]) -> list[Row]:
         """What our own view would answer. Without ``update=false`` the rows are those of now."""
@@ -90,7 +94,15 @@ class Snapshot:
                     yield doc
 
     def _fits(self, doc: Document) -> bool:
-        return state_of(doc) is State.TODO and (self._where is None or self._where.matches(doc["_id"], doc))
+        if state_of(doc) is not State.TODO or not (
+            self._where is None or self._where.matches(doc["_id"], doc)
+        ):
+            return False
+        due = not_before_of(doc)
+        if due <= self._server.now():
+            return True
+        self.first_due = min((due, doc["_id"]), self.first_due or (due, doc["_id"]))
+        return False
 
     def _age(self) -> float:
         return time.monotonic() - self._taken if self._sequence is not None else float("inf")
@@ -98,10 +110,12 @@ class Snapshot:
     def _take(self) -> None:
         """Take it anew, unless nothing has been written to the database since."""
         sequence = self._server.request("GET", self._database).value.get("update_seq")
-        if self._sequence is not None and sequence == self._sequence:
+        is_due = self.first_due is not None and self.first_due[0] <= self._server.now()
+        if self._sequence is not None and sequence == self._sequence and not is_due:
             self._taken = time.monotonic()
             return
         begun = time.monotonic()
+        self.first_due = None
         total = self._view.total()
         start = random.randrange(min(total, SPREAD)) if total > KEPT else 0  # noqa: S311 - spreads pilots
         found: dict[str, Row] = {}

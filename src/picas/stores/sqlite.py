@@ -23,11 +23,20 @@ from picas import jsontext
 from picas.errors import InvalidInput, PoolRefused, PoolUnavailable, TokenNotFound, TokenTooLarge
 from picas.payload import CHUNK_BYTES
 from picas.stores.base import Change, Progress
-from picas.stores.sqlite_documents import IS_OTHER, SqliteDocuments
+from picas.stores.sqlite_documents import IS_OTHER, LATER, SqliteDocuments, column_values
 from picas.stores.sqlite_file import open_file, translated_errors
 from picas.stores.sqlite_fleet import SqliteFleet
 from picas.stores.timed import TimedWatch
-from picas.tokens import AttachmentInfo, State, Token, ended_at, number_after, priority_of, state_of
+from picas.tokens import (
+    AttachmentInfo,
+    State,
+    Token,
+    ended_at,
+    not_before_of,
+    number_after,
+    priority_of,
+    state_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -59,6 +68,9 @@ MANY = 1000
 FILLING_CACHE_KIB = 32_000
 """Cache of a connection that fills a pool: push keys come in no order, and their index is to stay in memory."""
 
+WOKEN = 1000
+"""Tokens whose time has come that one claim sets free at the most."""
+
 SHORTEST_SECONDS = 0.001
 """The shortest stretch of time that a rate is of."""
 
@@ -66,6 +78,14 @@ PAGE = 100
 """Tokens read at a time by a scan."""
 
 _IS_TOKEN = f"(state IS NOT NULL OR NOT {IS_OTHER})"
+
+_NEW_VERSION = "rev = rev + 1, state = ?, priority = ?, finished = ?, later = ?, doc = ?"
+
+# The document stays as it is: a time in it that is over says nothing.
+_WAKE = (
+    "UPDATE token SET state = 'todo', later = NULL "
+    "WHERE seq IN (SELECT seq FROM token WHERE later <= ? ORDER BY later LIMIT ?)"
+)
 
 _ORDER_BY = {"priority": "priority DESC, seq", "oldest": "seq", "newest": "seq DESC"}
 _BRACKET_OR_STRING = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"')
@@ -172,8 +192,8 @@ class SqliteStore:
                 for i, (token, row) in enumerate(zip(tokens, rows))
             ]
             sql = (
-                "INTO token (seq, id, rev, state, priority, finished, doc, push_key) "
-                "VALUES (?, ?, 1, ?, ?, ?, ?, ?)"
+                "INTO token (seq, id, rev, state, priority, finished, later, doc, push_key) "
+                "VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?)"
             )
             db.execute("SAVEPOINT fast")
             try:
@@ -281,7 +301,7 @@ class SqliteStore:
             streams = [self._scan(_IS_TOKEN, [], where)]
         else:
             # One walk of the (state, seq) index for each, merged: no state is searched for among the others.
-            streams = [self._scan("state = ?", [state.value], where) for state in sorted(set(states))]
+            streams = [self._scan("state = ?", [name], where) for name in column_values(states)]
         last = 0
         for seq, token in merge(*streams, key=lambda item: item[0]):
             if seq > last:  # one that changed from state to state meanwhile can be in two of the streams
@@ -312,7 +332,7 @@ class SqliteStore:
                 f"SELECT state, count(*) FROM token WHERE state IS NOT NULL AND {condition} GROUP BY state",
                 params,
             ):
-                counted[State(state)] = count
+                counted[State.TODO if state == LATER else State(state)] += count
             odd = f"SELECT count(*) FROM token WHERE state IS NULL AND {_IS_TOKEN} AND {condition}"
             counted[None] = db.execute(odd, params).fetchone()[0]
         return counted
@@ -378,16 +398,17 @@ class SqliteStore:
     def claim(
         self, take: Callable[[Token], Token], limit: int, where: Selection | None, order: str
     ) -> list[Token]:
-        if self._only is not None:
-            where = self._only if where is None else self._only & where
-        condition, params = where.sql() if where else ("1", [])
+        condition, params = self._claimable(where)
         # Said, because SQLite's planner would rather sort all todo tokens than walk a partial index in order.
         index = "token_queue" if order == "priority" else "token_age"
         query = f"FROM token INDEXED BY {index} WHERE state = 'todo' AND {condition}"
         with self._connection() as db:  # an empty pool is found empty without taking the write lock
-            if db.execute(f"SELECT 1 {query} LIMIT 1", params).fetchone() is None:
+            is_due = db.execute("SELECT 1 FROM token WHERE later <= ? LIMIT 1", (self.now(),)).fetchone()
+            if not is_due and db.execute(f"SELECT 1 {query} LIMIT 1", params).fetchone() is None:
                 return []
         with self._write(durable=False) as db:
+            if is_due:
+                db.execute(_WAKE, (self.now(), WOKEN))
             rows = db.execute(
                 f"SELECT seq, id, rev, doc {query} ORDER BY {_ORDER_BY[order]} LIMIT ?", [*params, limit]
             ).fetchall()
@@ -397,11 +418,21 @@ class SqliteStore:
                 token = take(free)
                 updates.append((*_columns(token), seq))
                 claimed.append(Token(token_id, token.body, _rev(seq, rev + 1), free.attachments))
-            db.executemany(
-                "UPDATE token SET rev = rev + 1, state = ?, priority = ?, finished = ?, doc = ? WHERE seq = ?",
-                updates,
-            )
+            db.executemany(f"UPDATE token SET {_NEW_VERSION} WHERE seq = ?", updates)
         return claimed
+
+    def _claimable(self, where: Selection | None) -> tuple[str, list[Any]]:
+        """The condition, as SQL, on what claims take."""
+        if self._only is not None:
+            where = self._only if where is None else self._only & where
+        return where.sql() if where else ("1", [])
+
+    def next_due(self, where: Selection | None = None) -> float | None:
+        condition, params = self._claimable(where)
+        sql = f"SELECT later FROM token WHERE later IS NOT NULL AND {condition} ORDER BY later LIMIT 1"
+        with self._connection() as db:
+            found = db.execute(sql, params).fetchone()
+        return found[0] if found else None
 
     def through(self, view: str) -> SqliteStore:
         found = self.documents.listed(view)
@@ -426,8 +457,7 @@ class SqliteStore:
                 token = change.token
                 seq, rev = _parse_rev(token)
                 updated = db.execute(
-                    "UPDATE token SET rev = rev + 1, state = ?, priority = ?, finished = ?, doc = ? "
-                    "WHERE seq = ? AND rev = ? AND id = ?",
+                    f"UPDATE token SET {_NEW_VERSION} WHERE seq = ? AND rev = ? AND id = ?",
                     (*row, seq, rev, token.id),
                 ).rowcount
                 if not updated:
@@ -529,8 +559,8 @@ class SqliteStore:
         return gone
 
 
-def _columns(token: Token) -> tuple[str | None, float, float | None, str]:
-    """What the columns ``state``, ``priority``, ``finished`` and ``doc`` hold for a token."""
+def _columns(token: Token) -> tuple[str | None, float, float | None, float | None, str]:
+    """What the columns ``state``, ``priority``, ``finished``, ``later`` and ``doc`` hold for a token."""
     try:
         token.id.encode()  # a half surrogate pair: UnicodeEncodeError is a ValueError
         doc = jsontext.encode(token.body)
@@ -545,7 +575,9 @@ def _columns(token: Token) -> tuple[str | None, float, float | None, str]:
         )
     state = state_of(token.body)
     finished = ended_at(token.body) if state in (State.DONE, State.ERROR) else None
-    return (_STATE_NAMES[state], priority_of(token.body), finished, doc)
+    later = not_before_of(token.body) if state is State.TODO else 0.0
+    name = LATER if later else _STATE_NAMES[state]
+    return (name, priority_of(token.body), finished, later or None, doc)
 
 
 _STATE_NAMES: dict[State | None, str | None] = {None: None, **{state: state.value for state in State}}

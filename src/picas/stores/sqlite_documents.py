@@ -16,7 +16,7 @@ from picas.tokens import TOKEN_TYPE, State
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from picas.tokens import Token
@@ -24,8 +24,16 @@ if TYPE_CHECKING:
 IS_OTHER = f"json_extract(doc, '$.type') IS NOT '{TOKEN_TYPE}'"
 """The SQL condition for a document that is no token, where its column ``state`` is NULL."""
 
+LATER = "later"
+"""In the column ``state``: todo, but no claim takes the token yet. It is one of `State.TODO` for whoever looks."""
+
 PAGE = 200
 """Documents read at a time."""
+
+
+def column_values(states: Collection[State]) -> list[str]:
+    """What the column ``state`` has for tokens in these states."""
+    return sorted({state.value for state in states} | ({LATER} if State.TODO in states else set()))
 
 
 class SqliteDocuments:
@@ -87,7 +95,8 @@ class SqliteDocuments:
             low, high: only ids from the one to the other, ``high`` among them if ``inclusive``.
         """
         condition, params = where.sql() if where else ("1", [])
-        values: list[Any] = [state.value, *params]
+        names = column_values([state])
+        values: list[Any] = [*names, *params]
         if low is not None:
             condition += " AND id >= ?"
             values.append(low)
@@ -95,7 +104,8 @@ class SqliteDocuments:
             condition += f" AND id {'<=' if inclusive else '<'} ?"
             values.append(high)
         order = "DESC" if descending else "ASC"
-        sql = f"SELECT id FROM token WHERE state = ? AND {condition} ORDER BY id {order} LIMIT ? OFFSET ?"
+        marks = ",".join("?" * len(names))
+        sql = f"SELECT id FROM token WHERE state IN ({marks}) AND {condition} ORDER BY id {order} LIMIT ? OFFSET ?"
         with self._read() as db:
             rows = db.execute(sql, [*values, -1 if limit is None else limit, skip]).fetchall()
         return [row[0] for row in rows]

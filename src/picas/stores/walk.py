@@ -16,7 +16,7 @@ from heapq import merge
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from picas import deepjson
-from picas.tokens import State, state_of
+from picas.tokens import State, not_before_of, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Mapping
@@ -94,6 +94,7 @@ class Walk:
         order: one of `picas.config.ORDERS`. Among others ``oldest`` and ``newest`` are kept nearly: each takes
             its batch from somewhere near the front.
         refused: the documents that cannot be claimed.
+        now: the time by the server's clock: tokens that wait for their next try are not wanted before theirs.
     """
 
     def __init__(
@@ -102,12 +103,14 @@ class Walk:
         where: Selection | None,
         order: str = "priority",
         refused: Container[Mapping[str, Any]] = (),
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._read = read
         self._where = where
         self._by_age = order != "priority"
         self._newest = order == "newest"
         self._refused = refused
+        self._now = now
         self._place: _Place | None = None  # None: the front
         self._next_look = 0.0
         self._range: tuple[float, _Place, _Place] | None = None  # until when, from where to where is free
@@ -212,7 +215,10 @@ class Walk:
     def _fits(self, doc: Any) -> bool:
         if not isinstance(doc, dict) or state_of(doc) is not State.TODO or doc in self._refused:
             return False
-        return self._where is None or self._where.matches(doc["_id"], doc)
+        if self._where is not None and not self._where.matches(doc["_id"], doc):
+            return False
+        due = not_before_of(doc)
+        return not due or due <= self._now()
 
     # --- Reading ---
 
