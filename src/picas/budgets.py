@@ -77,7 +77,7 @@ class Budgets:
 
     def pause_before(self, token: Token, outcome: Outcome) -> float | None:
         """Seconds until the token may be tried again after this attempt; None if it may not be."""
-        if outcome.failure in (None, Failure.RELEASED, Failure.UNTRUSTED):
+        if outcome.failure in (None, Failure.RELEASED, Failure.UNTRUSTED, Failure.CANCELLED):
             return None
         charged = self.charged_to(outcome)
         used = tokens.spent(token, charged)
@@ -95,7 +95,9 @@ class Budgets:
             now: the time by the store's clock.
         """
         if outcome.failure is Failure.RELEASED:
-            return tokens.release(token, outcome.ended, started=outcome.started, logs=logs)
+            return tokens.release(
+                token, outcome.ended, started=outcome.started, logs=logs, checkpoint=outcome.checkpoint
+            )
         pause = self.pause_before(token, outcome)
         if pause is None:
             return tokens.finish(token, outcome, logs)

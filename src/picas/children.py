@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from types import TracebackType
 
 POLL_SECONDS = 0.02
@@ -272,6 +273,16 @@ def _parents_by_ps() -> dict[int, int]:
     )
     rows = (line.split() for line in told.stdout.splitlines())
     return {int(pid): int(parent) for pid, parent, state in rows if not state.startswith("Z")}
+
+
+def kill_left_over(claims: Collection[str]) -> None:
+    """Kill what the attempts of these claims have left running on this machine, since nobody looks after it."""
+    if not os.path.lexists("/proc/self/environ"):
+        return
+    for name in os.listdir("/proc"):
+        found = _claim_of(int(name)) if name.isdigit() else ""
+        if found and any(claim.startswith(found) for claim in claims):
+            _kill_stray(int(name))
 
 
 def group_lives(pid: int) -> bool:

@@ -323,6 +323,8 @@ _RUN: _Known = {
     "max-scrub": ("a whole number of at least 0", _is_count(0)),
     "max-time": ("a time such as '2h'", _is_duration),
     "task-timeout": ("a time such as '2h'", _is_duration),
+    "lease": ("a time such as '5m'", _is_duration),
+    "beat": ("a time such as '1m'", _is_duration),
     "log-cap": ("a size such as '10MB'", _is_size),
     "order": (f"one of {', '.join(ORDERS)}", lambda value: value in ORDERS),
     "scratch": ("a directory's path", _is_text),

@@ -11,33 +11,51 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from picas import secrecy
+from picas._version import __version__
 from picas.budgets import Budgets
+from picas.checkpoints import Checkpoints
 from picas.children import Children, in_main_thread
 from picas.config import ORDERS
 from picas.courier import Courier
+from picas.duty import Duty, check_lease
+from picas.ending import (
+    ALARM,
+    Ending,
+    ended_after_warning,
+    find_ending,
+    put_back,
+    stopped_at_end,
+    with_old_checkpoint,
+)
 from picas.errors import InfrastructureError, InvalidInput, PicasError, PoolUnavailable
 from picas.functions import FunctionWork
+from picas.heart import BEAT_SECONDS, LEASE_SECONDS
+from picas.horizon import Horizon
 from picas.inprocess import Interruptible, OwnWork, call
 from picas.jobid import batch_job_ids
 from picas.pool import Result, Verdict
-from picas.runner import Phase, Runner, could_not_start, not_trusted
+from picas.probe import QuickFailures
+from picas.probe import probe as run_probe
+from picas.runner import Phase, Runner, cancelled, could_not_start, not_trusted
 from picas.scratch import Attempt, Scratch, remove
 from picas.selection import Selection
 from picas.spool import Spool, default_spool
 from picas.summary import Event, Summary
 from picas.supply import Supply
-from picas.tokens import Claimer, Failure, Outcome, State
+from picas.tokens import Claimer, Failure, State
+from picas.walltime import parse_notice, until_when
 from picas.work import SECRETS, CommandWork
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import FrameType
 
     from picas.functions import WorkLike
     from picas.pool import Pool
+    from picas.reaping import Reaped
     from picas.signing import Verifier
     from picas.tokens import Token
 
@@ -92,6 +110,14 @@ class Pilot:
         order: ``priority`` (highest first, then oldest), ``oldest`` or ``newest``.
         collect: glob patterns, within the token's directory, of files to attach.
         keep: leave the directory of a token that failed.
+        until: when this pilot has to be gone: Unix seconds, or a text such as ``06:00`` or ``+90m``. If None, when its
+            batch job ends, where that can be found out; ``never`` for no end. Only tokens are taken that fit into the
+            time that is left, by their field ``walltime`` or by what others took.
+        signal: a signal for work that may not end in time, and how long before the end, such as ``USR1@120``. The files
+            that match ``collect`` are then the token's checkpoint: the next attempt begins with them.
+        probe: a shell command that has to succeed on this machine before anything is claimed.
+        max_quick_failures: after so many failures in a row within a few seconds each, the machine is taken to be unfit:
+            the pilot gives these tokens back uncharged and ends.
         require_signed: run only tokens that a trusted key has signed, others end in error: True for the keys that
             this user trusts, or the path of a file of keys; see `picas.keys`.
         keep_secrets: leave PICAS_PASSWORD in the environment of the work, from which it is else taken out.
@@ -101,19 +127,30 @@ class Pilot:
         scratch: where the tokens' directories are made; the system's temporary directory if None.
         grace: seconds between TERM and KILL.
         spool: where results wait that the pool could not take; see `picas.spool.default_spool`.
+        lease: for how many seconds the pilot may be silent before others believe it dead and take its tokens back;
+            0 for ever: then only a person does.
+        beat: how often it gives a sign of life, seconds.
         on_event: called with what happens, from several threads.
+
+    Attributes:
+        ended_because: a sentence on why it ended, where there is more to say than the summary's ``reason``.
 
     Raises:
         InvalidInput: an argument cannot be used; the pool was not touched.
 
     A function runs in this process when ``workers`` is 1 and there is no ``task_timeout``: that is fastest.
-    Otherwise each call has a child process of its own, so that a limit holds against any code.
+    Otherwise, and where a ``signal`` is chosen, each call has a child process of its own, so that a limit holds
+    against any code.
 
     Example:
         >>> summary = Pilot(pool, lambda token: {"n": len(token.input)}).run()   # doctest: +SKIP
         >>> summary.done                                                        # doctest: +SKIP
         12
     """
+
+    ended_because = ""
+    _ending: Ending | None = None
+    _horizon: Horizon | None = None
 
     def __init__(  # noqa: PLR0913 - each is a choice that users make by name
         self,
@@ -133,6 +170,10 @@ class Pilot:
         order: str = "priority",
         collect: Sequence[str] = (),
         keep: bool = False,
+        until: float | str | None = None,
+        signal: str | None = None,
+        probe: str | None = None,
+        max_quick_failures: int | None = None,
         require_signed: bool | str | os.PathLike[str] = False,
         keep_secrets: bool = False,
         secrets: Sequence[str] = (),
@@ -140,14 +181,19 @@ class Pilot:
         scratch: str | os.PathLike[str] | None = None,
         grace: float = DEFAULT_GRACE,
         spool: str | os.PathLike[str] | None = None,
+        lease: float = LEASE_SECONDS,
+        beat: float = BEAT_SECONDS,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         _check(
-            workers=workers, max_tasks=max_tasks, max_time=max_time, task_timeout=task_timeout, order=order
+            {"workers": workers, "max_tasks": max_tasks, "max_quick_failures": max_quick_failures},
+            {"max_time": max_time, "task_timeout": task_timeout},
+            order,
         )
         for name, number in (("log_cap", log_cap), ("grace", grace)):
             if not number >= 0:
                 raise InvalidInput(f"{name} is {number}; it cannot be less than 0")
+        check_lease(lease, beat)
         self.pool = pool.through(view) if view else pool
         self.view = view
         self.workers = workers
@@ -162,6 +208,12 @@ class Pilot:
         self.keep = keep
         self.log_cap = log_cap
         self.grace = grace
+        self.until = until_when(until)
+        self._notice = parse_notice(signal) if signal else None
+        self._probe = probe
+        self._quick = QuickFailures(max_quick_failures) if max_quick_failures else None
+        self.lease = lease or None
+        self.beat = beat
         self._scratch_parent = scratch
         self._spool = Spool(Path(spool) if spool is not None else default_spool(), pool.url)
         self._listener = on_event
@@ -169,10 +221,10 @@ class Pilot:
         self._verifier = _make_verifier(require_signed)
         hidden = tuple(secrets) if keep_secrets else (*SECRETS, *secrets)
         self._work = _make_work(work, pool.url, hidden)
-        alone = workers == 1 and task_timeout is None
+        alone = workers == 1 and task_timeout is None and self._notice is None
         if isinstance(self._work, OwnWork) and not alone:
             raise InvalidInput(
-                "this work runs in the pilot's own process: it has one worker and no task_timeout"
+                "this work runs in the pilot's own process: it has one worker, no task_timeout and no signal"
             )
         self._in_process = isinstance(self._work, (FunctionWork, OwnWork)) and alone
         host = socket.gethostname()
@@ -189,6 +241,8 @@ class Pilot:
         self._settled_count = 0  # attempts whose end is in the pool
         self._settled_at_look = 0
         self._interruptible = Interruptible()
+        self._current: tuple[Token, float] | None = None  # what runs in this process, and since when
+        self._cancelling: str | None = None  # the claim for which a signal of our own is under way
 
     # --- From outside ---
 
@@ -212,10 +266,29 @@ class Pilot:
         """
         secrecy.cover()
         self._scratch = Scratch(self._scratch_parent)
-        claimer = Claimer(self.id, self._host, self._job_ids, self._scratch.path)
+        claimer = Claimer(self.id, self._host, self._job_ids, self._scratch.path, self.lease)
         self._begun = time.monotonic()
+        self._ending = find_ending(self.until, self._notice, detect=not isinstance(self._work, OwnWork))
+        if self._ending is not None:
+            self._horizon = Horizon(self._ending.closes_at, self.where)
+            self._tell(Event("note", message=self._ending.told()))
+        checkpoints = Checkpoints(self._scratch.path, self.pool, self._problem)
+        # Who may run only what is signed is not to be given files that nobody has signed.
+        if self._verifier is None and not isinstance(self._work, OwnWork):
+            self._scratch.furnish = checkpoints.place
         try:
             with Children() as self._children, self._signals(self._children):
+                self._duty = Duty(
+                    self.pool,
+                    claimer,
+                    self.budgets,
+                    self.lease,
+                    self.beat,
+                    about=self._about,
+                    on_news=self._heed,
+                    on_problem=self._problem,
+                    on_reaped=self._tell_reaped,
+                )
                 self._supply = Supply(
                     self.pool,
                     claimer,
@@ -226,25 +299,44 @@ class Pilot:
                     on_problem=self._problem,
                     on_wait=self._tell_waiting,
                     any_size=isinstance(self._work, OwnWork),
+                    horizon=self._horizon,
+                    prepare=checkpoints.fetch if self._scratch.furnish is not None else None,
                 )
                 self._courier = Courier(self.pool, self._spool, self.budgets, self._settled, self._problem)
                 try:
                     self._spool.flush(self.pool)
                 except InfrastructureError as error:
                     self._problem(error)
+                self._duty.start()
                 self._supply.start()
                 self._courier.start()
                 try:
-                    self._loop()
+                    with self._alarm():
+                        self._check_machine()
+                        self._loop()
                 finally:
                     self._leave()
         finally:
+            checkpoints.close()
             self._scratch.close()
-        for reason in (self._supply.error, self._courier.error, self._error):
+        for reason in (self._supply.error, self._courier.error, self._error, self._duty.error):
             if reason is not None:
                 raise reason
         self._summary.seconds = time.monotonic() - self._begun
+        self._summary.because = self.ended_because
         return self._summary
+
+    def _check_machine(self) -> None:
+        """Run the probe, if there is one; without success nothing is claimed here."""
+        why = run_probe(self._probe, lambda: not self._reason) if self._probe else ""
+        if why:
+            self._give_up("probe", f"{why}; nothing was claimed")
+
+    def _give_up(self, reason: str, why: str) -> None:
+        """End because this machine is not fit."""
+        if not self._reason:
+            self._reason, self.ended_because = reason, why
+            self._problem(PicasError(why, f"Is something wrong with {self._host}?"))
 
     # --- The loop ---
 
@@ -262,33 +354,41 @@ class Pilot:
         for ended in self._children.wait(self._until_next_tick()):
             self._running[ended.pid].exited(ended, time.monotonic())
         now = time.monotonic()
+        if self._ending is not None:
+            self._ending.warn(self._running.values())
         for runner in list(self._running.values()):
             next_tick = runner.next_tick
             if runner.phase is not Phase.OVER and next_tick is not None and now >= next_tick:
                 runner.tick(now)
+            elif self._duty.is_cancelled(runner.token.claim_id):
+                runner.cancel(now)
             if runner.phase is Phase.OVER:
                 del self._running[runner.pid]
                 self._supply.measure(runner.wall)
-                # Gathered on the courier's thread: meanwhile this one fills the slot.
-                self._courier.send(partial(self._result_of, runner))
+                self._send_result_of(runner)
                 self._sweep_at = now + SWEEP_SECONDS
+        if self._quick is not None:
+            self._send(self._quick.overdue())
         if self._sweep_at is not None and now >= self._sweep_at:
             self._children.sweep()
             self._sweep_at = None
 
     def _is_over(self) -> bool:
         """Whether there is nothing more to do here; sets the summary's reason."""
-        if self._supply.error is not None or self._courier.error is not None:
+        errors = self._supply.error, self._courier.error, self._duty.error
+        if any(error is not None for error in errors):
             self._reason = self._reason or "stopped"
         found = "" if self._reason else self._why_to_end()
         self._reason = self._reason or found  # another thread or a signal may have given one meanwhile
         self._summary.reason = self._reason or self._summary.reason
+        if self._reason == "walltime" and self._ending is not None:
+            self.ended_because = self._ending.why()
         return bool(self._reason)
 
     def _why_to_end(self) -> str:
         limit = self._limit_reached()
         if self._running:
-            return ""
+            return "walltime" if self._ending is not None and self._ending.over else ""
         if limit:
             return limit  # what is claimed and has not begun goes back
         return "" if self._supply.pending else self._nothing_left()
@@ -296,14 +396,16 @@ class Pilot:
     def _nothing_left(self) -> str:
         if not self._supply.empty or self.wait:
             return ""
+        if self._quick is not None:
+            self._send(self._quick.let_go())
         # What ended since the last look may be todo again, or have pushed new tokens: worth another look.
         cut_short = self._settle()
         if cut_short:
             return cut_short
-        if self._settled_count > self._settled_at_look:
+        if self._settled_count > self._settled_at_look or self._has_reaped():
             self._supply.look_again()
             return ""
-        self._summary.unfit = self._count_unfit()
+        self._count_unfit()
         return "empty"
 
     def _settle(self) -> str:
@@ -321,14 +423,26 @@ class Pilot:
             return "max-tasks"
         if self.max_time is not None and time.monotonic() - self._begun >= self.max_time:
             return "max-time"
-        return ""
+        if self._ending is not None and self._ending.closed:
+            return "walltime"
+        return self._duty.why_leave or ("paused" if self._duty.is_paused and not self.wait else "")
+
+    def _has_reaped(self) -> bool:
+        """Whether there is work again that a dead pilot had."""
+        try:
+            return self._duty.look_after_others() > 0
+        except PoolUnavailable:  # somebody else will
+            return False
 
     def _refill(self) -> None:
         if self._reason or self._limit_reached():
             self._supply.rest()
             return
-        if self._is_ahead:
+        if self._duty.overdue:
+            self._supply.forsake()
+        if self._is_ahead or not self._duty.may_claim:
             return
+        self._supply.where = self._duty.wanted(self.where)
         left = None if self.max_tasks is None else self.max_tasks - self._started
         longest = max((runner.wall for runner in self._running.values()), default=0.0)
         settled = self._settled_count
@@ -344,18 +458,49 @@ class Pilot:
         if self.wait:
             self._tell(Event("waiting", message=f"the pool is empty; waiting for new tokens ({how})"))
 
+    def _tell_reaped(self, done: Reaped) -> None:
+        if done.tokens:
+            pilots = ", ".join(done.pilots) or "pilots that are not known"
+            tokens = "1 token" if len(done.tokens) == 1 else f"{len(done.tokens)} tokens"
+            self._tell(Event("note", message=f"took back {tokens} of {pilots}"))
+
+    def _heed(self) -> None:
+        """Have orders heard that came just now; on the heart's thread."""
+        assert self._children is not None
+        current = self._current
+        if current is not None and isinstance(self._work, FunctionWork):
+            claim = current[0].claim_id
+            if self._duty.is_cancelled(claim) and signal.getsignal(signal.SIGINT) == self._on_signal:
+                self._cancelling = claim
+                os.kill(os.getpid(), signal.SIGINT)
+        self._children.ring()
+
+    def _about(self) -> dict[str, Any]:
+        """What others may want to know of this pilot; from any thread."""
+        running = [
+            {"id": runner.token.id, "claim": runner.token.claim_id, "since": round(runner.started_at)}
+            for runner in list(self._running.values())
+        ]
+        if self._current is not None:
+            token, since = self._current
+            running.append({"id": token.id, "claim": token.claim_id, "since": round(since)})
+        about = {"slots": self.workers, "version": __version__, "running": running}
+        return {**about, "reason": self.ended_because} if self.ended_because else about
+
     def _free_slots(self) -> int:
         return self.workers - sum(min(self.workers, runner.token.cores) for runner in self._running.values())
 
     def _until_next_tick(self) -> float | None:
         if self._in_process and self._supply:
             return 0.0
-        if self._is_ahead and not self._running:
+        if not self._running and (self._is_ahead or not self._duty.ready.is_set()):
             return AHEAD_LOOK_SECONDS
         if not (self._running or self._supply.pending or self.wait):
             return 0.0  # nothing will ring: the last token has just run, and maybe it is all over
         times = [tick for runner in self._running.values() if (tick := runner.next_tick) is not None]
         times += [] if self._sweep_at is None else [self._sweep_at]
+        times += [] if self._ending is None else [self._ending.next_tick]
+        times += [] if self._quick is None else [self._quick.next_tick]
         if self._reason or self._limit_reached():
             times += [] if self._running else [0.0]  # nothing to wait for
         else:
@@ -369,7 +514,7 @@ class Pilot:
 
     def _start_what_fits(self) -> None:
         free = self._free_slots()
-        while not self._reason and not self._limit_reached():
+        while not self._reason and not self._limit_reached() and self._duty.may_start:
             token = self._supply.take(free)
             if token is None:
                 return
@@ -439,6 +584,13 @@ class Pilot:
 
     def _call(self, token: Token) -> None:
         """Run a function's attempt in this process."""
+        self._current = token, time.time()
+        try:
+            self._call_now(token)
+        finally:
+            self._current = None
+
+    def _call_now(self, token: Token) -> None:
         if isinstance(self._work, OwnWork):
             self._deliver(self._work.run(token, self._interruptible))
             if self._work.in_turn:
@@ -446,7 +598,12 @@ class Pilot:
             return
         assert isinstance(self._work, FunctionWork)
         attempt = Attempt(token, self._scratch)
-        self._deliver(call(self._work, attempt, self.log_cap, self.collect, self._interruptible))
+        result = call(self._work, attempt, self.log_cap, self.collect, self._interruptible)
+        if result.outcome.failure is Failure.RELEASED and self._at_end is not None:
+            result = stopped_at_end(result, self._at_end.why(), checkpoint=False)
+        if result.outcome.failure is Failure.RELEASED and self._duty.is_cancelled(token.claim_id):
+            result = cancelled(result)
+        self._deliver(with_old_checkpoint(result))
 
     def _deliver(self, result: Result) -> None:
         """Hand over a result that is complete."""
@@ -454,22 +611,60 @@ class Pilot:
         if result.outcome.usage is not None and not in_turn:  # else some would be claimed ahead
             self._supply.measure(result.outcome.usage.wall)
         result = self._with_kept(result)
-        self._courier.send(lambda: result)
+        if self._quick is None:
+            self._courier.send(lambda: result)
+        else:
+            self._send_unless_quick(self._quick, result)
+
+    def _send(self, results: Iterable[Result]) -> None:
+        for result in results:
+            self._courier.send(partial(_itself, result))
+
+    def _send_unless_quick(self, quick: QuickFailures, result: Result) -> None:
+        """Hand over a result, unless it is to be seen first whether the machine is to blame."""
+        self._send(quick.add(result))
+        if quick.why:
+            self._give_up("quick-failures", f"{quick.why}; they were given back")
+
+    def _send_result_of(self, runner: Runner) -> None:
+        """Hand over what came of an attempt that is over."""
+        if self._quick is None or runner.succeeded:
+            # Gathered on the courier's thread: meanwhile this one fills the slot.
+            self._courier.send(partial(self._result_of, runner))
+            if self._quick is not None:
+                self._send(self._quick.succeeded())
+        else:
+            self._send_unless_quick(self._quick, self._result_of(runner))
+
+    @property
+    def _at_end(self) -> Ending | None:
+        """The end of the pilot's time, if that is why it goes."""
+        return self._ending if self._reason == "walltime" else None
 
     def _result_of(self, runner: Runner) -> Result:
         """Gather what an attempt that is over left behind; on the courier's thread."""
         result = runner.result()
-        return self._with_kept(_released(result) if runner.given_up else result)
+        has_checkpoints = self._notice is not None
+        if runner.given_up and self._at_end is not None:
+            result = stopped_at_end(result, self._at_end.why(), checkpoint=has_checkpoints)
+        elif runner.given_up:
+            result = put_back(result, checkpoint=has_checkpoints)
+        elif runner.warned and self._ending is not None:
+            result = ended_after_warning(result, self._ending.why())
+        return self._with_kept(with_old_checkpoint(result))
 
     def _with_kept(self, result: Result) -> Result:
-        if self.keep and result.outcome.failure not in (None, Failure.RELEASED):
+        if self.keep and result.outcome.failure not in (None, Failure.RELEASED, Failure.PREEMPTED):
             return replace(result, outcome=replace(result.outcome, kept=result.directory))
         return result
 
     def _settled(self, result: Result, verdict: Verdict) -> None:
         """Count a result that is in the pool, and clear up after it; on the courier's thread."""
         summary = self._summary
-        if result.outcome.failure is Failure.RELEASED:
+        failure = result.outcome.failure
+        if failure is None and result.outcome.usage is not None and self._horizon is not None:
+            self._horizon.measure(result.outcome.usage.wall)
+        if failure is Failure.RELEASED or (failure is Failure.PREEMPTED and verdict is Verdict.RETRY):
             summary.released += 1
         elif verdict is Verdict.DONE:
             summary.done += 1
@@ -504,10 +699,14 @@ class Pilot:
         self._supply.stop()
         for ended in self._children.wait(0.0):  # what has finished by itself counts
             self._running[ended.pid].exited(ended, time.monotonic())
+        grace = self._at_end.grace(self.grace) if self._at_end is not None else None
         for runner in self._running.values():
-            runner.give_up(time.monotonic())
+            runner.give_up(time.monotonic(), grace)
         while self._running:
             self._wait_and_tick()
+        if self._quick is not None:
+            kept = self._quick.let_go()
+            self._send(map(put_back, kept) if self._quick.why else kept)
         if self._next is not None:
             self._next.discard()
         # Who sends a signal may soon send one that cannot be heeded: then no answer is waited for any longer.
@@ -518,20 +717,23 @@ class Pilot:
             lambda: 0.0 if self._courier.hurried else until - time.monotonic(), strictly=strictly
         )
         self._summary.unsent = self._courier.finish(max(0.0, until - time.monotonic()), strictly=strictly)
+        self._summary.spool = str(self._spool.directory) if self._summary.unsent else ""
+        self._duty.finish(clean=not self._summary.unsent and not len(self._supply))
         self._children.sweep()
 
-    def _count_unfit(self) -> int:
+    def _count_unfit(self) -> None:
+        """Count what is left in the pool and does not fit, for the summary."""
         # Which tokens a view lists is only known of those that were claimed.
         if self.view or isinstance(self._work, OwnWork):
-            return 0
-        too_big = Selection.parse(f"cores > {self.workers}")
-        where = too_big & self.where if self.where is not None else too_big
-        try:
+            return
+        with contextlib.suppress(PoolUnavailable):  # nothing hangs on it
             # Not of all there are: a shared pool may hold a million that are meant for others.
-            left = islice(self.pool.tokens(State.TODO), UNFIT_LOOKED_AT)
-            return sum(where.matches(token.id, token.body) for token in left)
-        except PoolUnavailable:  # for the summary only; nothing hangs on it
-            return 0
+            for token in islice(self.pool.tokens(State.TODO), UNFIT_LOOKED_AT):
+                if self.where is None or self.where.matches(token.id, token.body):
+                    if token.cores > self.workers:
+                        self._summary.unfit += 1
+                    elif self._horizon is not None and not self._horizon.fits(token):
+                        self._summary.too_long += 1
 
     # --- Signals ---
 
@@ -554,7 +756,31 @@ class Pilot:
             for number, handler in before.items():
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
+    @contextlib.contextmanager
+    def _alarm(self) -> Iterator[None]:
+        """Let a function that runs in this process be interrupted when the time is over."""
+        if self._ending is None or not self._in_process or not in_main_thread():
+            yield
+            return
+        before = signal.signal(ALARM, self._on_alarm)
+        answered = self._ending.ring_main_thread()
+        try:
+            yield
+        finally:
+            answered.set()
+            signal.signal(ALARM, before if before is not None else signal.SIG_DFL)
+
+    def _on_alarm(self, number: int, frame: FrameType | None) -> None:
+        if self._ending is not None and self._ending.over:
+            self._reason = self._reason or "walltime"
+            self._interruptible.interrupt()
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._cancelling is not None:
+            claim, self._cancelling = self._cancelling, None
+            if self._current is not None and self._current[0].claim_id == claim:
+                self._interruptible.interrupt()
+            return
         if self._summary.signal is not None:
             for runner in list(self._running.values()):
                 runner.kill()
@@ -569,19 +795,8 @@ def _notice(number: int, frame: FrameType | None) -> None:
     """Let a signal end a wait, and do nothing else."""
 
 
-def _released(result: Result) -> Result:
-    """The result of an attempt that was stopped because the pilot goes: no failure of the token's."""
-    old = result.outcome
-    outcome = Outcome(0, old.started, old.ended, Failure.RELEASED, usage=old.usage)
-    return replace(result, outcome=outcome, files=())
-
-
-def _make_verifier(required: bool | str | os.PathLike[str]) -> Verifier | None:  # noqa: FBT001 - the option
-    if required is False:
-        return None
-    from picas.keys import KeyFiles  # noqa: PLC0415 - most pilots check nothing
-
-    return KeyFiles().verifier(None if required is True else os.fspath(required))
+def _itself(result: Result) -> Result:
+    return result
 
 
 def _make_work(
@@ -597,6 +812,14 @@ def _make_work(
             'Write ["bash", "-c", "…"] if a shell is wanted.',
         )
     return CommandWork(work, pool_url, hidden)
+
+
+def _make_verifier(required: bool | str | os.PathLike[str]) -> Verifier | None:  # noqa: FBT001 - the option
+    if required is False:
+        return None
+    from picas.keys import KeyFiles  # noqa: PLC0415 - most pilots check nothing
+
+    return KeyFiles().verifier(None if required is True else os.fspath(required))
 
 
 def _budgets(budgets: Budgets | None, max_scrub: int | None, retry_on: Sequence[int]) -> Budgets:
@@ -620,13 +843,11 @@ def _checked_pattern(pattern: str) -> str:
     return pattern
 
 
-def _check(
-    *, workers: int, max_tasks: int | None, max_time: float | None, task_timeout: float | None, order: str
-) -> None:
-    for name, value in (("workers", workers), ("max_tasks", max_tasks)):
+def _check(counts: Mapping[str, int | None], times: Mapping[str, float | None], order: str) -> None:
+    for name, value in counts.items():
         if value is not None and value < 1:
             raise InvalidInput(f"{name} is {value}; it must be at least 1")
-    for name, seconds in (("max_time", max_time), ("task_timeout", task_timeout)):
+    for name, seconds in times.items():
         if seconds is not None and not seconds > 0:
             raise InvalidInput(f"{name} is {seconds}; it must be more than 0 seconds")
     if order not in ORDERS:

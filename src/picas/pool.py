@@ -19,7 +19,7 @@ from picas.errors import InvalidInput, PicasError, TokenNotFound, TokenRefused, 
 from picas.payload import Payload
 from picas.stores import PATIENCE_SECONDS, open_store
 from picas.stores.base import Change
-from picas.tokens import Claimer, Edits, Outcome, State, Token
+from picas.tokens import Claimer, Edits, Failure, Outcome, State, Token
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -360,11 +360,14 @@ class Pool:
 
     def _finish_changed(self, result: Result, budgets: Budgets) -> Verdict:
         """Finish a token that is no longer the version that was claimed."""
+        outcome = result.outcome
         while True:
             current = self.store.newest(result.token)
             if current is None:
                 return Verdict.GONE
             held = tokens.held_by(current, result.token.claim_id)
+            if held is None and outcome.failure is not Failure.LOST:
+                held = tokens.revived(current, result.token)
             if held is None and result.edits is not None and _is_ours(current, result):
                 held = current
             if held is not None:
@@ -373,6 +376,8 @@ class Pool:
                 if answer is not None:
                     return _verdict(answer)
                 continue
+            if outcome.failure is Failure.LOST:
+                return Verdict.SUPERSEDED  # whoever changed the token knows more of it
             if _has_ended_attempt(current, result):
                 return _verdict(current)  # an earlier try of ours did arrive, and only its answer was lost
             if self.store.replace([_superseded(current, result)])[0] is not None:
@@ -407,8 +412,7 @@ class Pool:
     def reset(self, chosen: Iterable[Token]) -> int:
         """Make tokens todo again with fresh budgets, logs and history kept; how many were reset.
 
-        Of those that are todo only such are changed that wait for their next try. A token that changed since it
-        was read is left alone.
+        Of those that are todo only such are changed that wait for their next try or have a checkpoint. A token that changed since it was read is left alone.
 
         Raises:
             TokenRefused: the pool does not let some be changed; the others were.
@@ -508,7 +512,7 @@ def _touched(token: Token) -> float | None:
 
 
 def _is_to_reset(token: Token) -> bool:
-    return token.state is not State.TODO or bool(token.not_before)
+    return token.state is not State.TODO or bool(token.not_before or token.checkpoint)
 
 
 def _ending(result: Result, budgets: Budgets, now: float) -> Change:
@@ -524,6 +528,8 @@ def _ending(result: Result, budgets: Budgets, now: float) -> Change:
         detached = result.edits.detached
     else:
         ended = budgets.after(token, outcome, names, now)
+        if outcome.failure is None:  # what the work has left of it is attached anew
+            detached = token.checkpoint
     return Change(ended, result.logs + result.files, renamed, detached)
 
 
@@ -545,7 +551,7 @@ def _is_ours(current: Token, result: Result) -> bool:
 def _has_ended_attempt(current: Token, result: Result) -> bool:
     """Whether the token already holds the end of exactly this attempt."""
     return any(
-        entry.get("claim") == result.token.claim_id and "started" in entry
+        entry.get("claim") == result.token.claim_id and "started" in entry and not tokens.is_lost(entry)
         for entry in (current.run, *current.history)
     )
 

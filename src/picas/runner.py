@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Union
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 EXIT_TIMEOUT = 124
 """Exit code of an attempt that ran into its time limit, as of timeout(1)."""
+
+EXIT_CANCELLED = 143
+"""Exit code of an attempt that was stopped because a person said so: as of one that TERM ended."""
 
 EXIT_LOST = 126
 """Exit code of an attempt whose own nobody knows."""
@@ -83,7 +87,7 @@ class Runner:
     ) -> None:
         self.attempt = attempt
         self.phase = Phase.RUNNING
-        self.given_up = False
+        self.given_up = self.warned = False
         self.started_at = time.time()
         self._started = time.monotonic()
         self._children = children
@@ -92,7 +96,9 @@ class Runner:
         self._collect = collect
         self._ended: Ended | None = None
         self._timed_out = False
+        self._cancelled = False
         self._killed = False
+        self._linger_to = 0.0
         self._claim = attempt.token.claim_id or ""
         children.expect(self._claim)
         try:
@@ -113,10 +119,32 @@ class Runner:
         """For how many seconds it has been running, or ran."""
         return (time.monotonic() if self._ended is None else self._ended_at) - self._started
 
-    def give_up(self, now: float) -> None:
-        """Stop it because the pilot has to go; an attempt that ended by itself before that still counts."""
+    def give_up(self, now: float, grace: float | None = None) -> None:
+        """Stop it because the pilot has to go; an attempt that ended by itself before that still counts.
+
+        Args:
+            grace: seconds between TERM and KILL, where they are others than usual.
+        """
         self.given_up = self.phase is Phase.RUNNING
+        if grace is not None:
+            self._grace = grace
         self.stop(now)
+
+    def warn(self, number: int, until: float) -> None:
+        """Send a signal to the group, which goes on.
+
+        Args:
+            until: how long others of it may go on if its leader heeds no such signal, as a shell does not.
+        """
+        if self.phase is Phase.RUNNING:
+            self.warned = True
+            self._linger_to = until
+            signal_group(self.pid, number)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether its command ended, and well as far as its exit code says."""
+        return self._ended is not None and self._ended.exit_code == 0 and not self._timed_out
 
     def stop(self, now: float) -> None:
         """Ask the group to end; it is killed when the grace is over."""
@@ -124,6 +152,11 @@ class Runner:
             self.phase = Phase.STOPPING
             self.deadline = now + self._grace
             signal_group(self.pid, signal.SIGTERM)
+
+    def cancel(self, now: float) -> None:
+        """Stop it because a person said so; one that ended by itself before that still counts."""
+        self._cancelled = self._cancelled or self.phase is Phase.RUNNING
+        self.stop(now)
 
     def kill(self) -> None:
         """End the group at once."""
@@ -171,7 +204,7 @@ class Runner:
             self._over()
             return
         if self.phase is Phase.RUNNING:
-            self.deadline = now + LINGER_SECONDS
+            self.deadline = max(now + LINGER_SECONDS, self._linger_to)
         self.phase = Phase.LINGERING
         self._linger_until = now + LINGER_TICK
 
@@ -212,6 +245,8 @@ class Runner:
         return Result(self.token, outcome, found.logs, found.files, directory)
 
     def _judge(self, ended: Ended) -> tuple[int, Failure | None, str]:
+        if self._cancelled:
+            return EXIT_CANCELLED, Failure.CANCELLED, f"cancelled after {self.wall:.0f} s"
         if self._timed_out:
             return EXIT_TIMEOUT, Failure.TIMEOUT, f"stopped by its time limit after {self.wall:.0f} s"
         if ended.exit_code is None:
@@ -230,6 +265,17 @@ def could_not_start(attempt: Attempt, error: InfrastructureError, started_at: fl
     now = time.time()
     outcome = Outcome(error.exit_code, started_at, now, Failure.INFRASTRUCTURE, message)
     return Result(attempt.token, outcome, directory=attempt.directory)
+
+
+def cancelled(result: Result) -> Result:
+    """The result of an attempt that was interrupted because a person said so."""
+    old = result.outcome
+    wall = old.ended - old.started
+    message = f"cancelled after {wall:.0f} s"
+    outcome = Outcome(
+        EXIT_CANCELLED, old.started, old.ended, Failure.CANCELLED, message, usage=old.usage, output=old.output
+    )
+    return replace(result, outcome=outcome)
 
 
 def not_trusted(token: Token, why: str) -> Result:

@@ -19,7 +19,7 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 from picas.errors import InfrastructureError
 from picas.tokens import encode_json
@@ -42,6 +42,9 @@ class Scratch:
     Args:
         parent: where to make it; the system's temporary directory if None.
 
+    Attributes:
+        furnish: puts into an attempt's new working directory what it is to begin with; None for nothing.
+
     Raises:
         InfrastructureError: it cannot be made.
     """
@@ -53,6 +56,7 @@ class Scratch:
         except OSError as error:
             raise scratch_error(place, error) from error
         self._empty: list[str] = []
+        self.furnish: Callable[[Token, str], None] | None = None
 
     def make(self, directory: str) -> None:
         """Make an attempt's directory with an empty working directory in it.
@@ -160,6 +164,8 @@ class Attempt:
         """
         self.scratch.make(self.directory)
         self.made = True
+        if self.scratch.furnish is not None:
+            self.scratch.furnish(self.token, self.work)
 
     def names(self) -> list[str]:
         """What is in the directory; nothing if it is gone."""

@@ -23,8 +23,11 @@ from picas.overdue import within
 from picas.selection import Selection
 
 if TYPE_CHECKING:
+    from picas.horizon import Horizon
     from picas.pool import Pool
     from picas.tokens import Claimer, Token
+
+    Prepare = Callable[[Token, Callable[[float], bool]], None]
 
 AHEAD_SECONDS = 2.0
 """How much work, by measured time, a pilot claims for each slot before it can start it."""
@@ -65,9 +68,13 @@ class Supply:
         on_problem: called with what goes wrong and is tried again.
         on_wait: called on another thread when it is waited for new tokens, with how that is done.
         any_size: the tokens' ``cores`` say nothing of this pilot's slots.
+        horizon: the time that is left; None for any.
+        prepare: called on another thread with each token that was claimed, before it may be begun, and with what waits
+            for so many seconds and says whether the pilot goes.
 
     Attributes:
         empty: the last claim found nothing, and nobody has said since that there is more.
+        where: which tokens are wanted; may be changed.
     """
 
     def __init__(  # noqa: PLR0913 - as many as a pilot has to say
@@ -82,14 +89,27 @@ class Supply:
         on_wait: Callable[[str], None],
         *,
         any_size: bool = False,
+        horizon: Horizon | None = None,
+        prepare: Prepare | None = None,
     ) -> None:
         self._pool = pool
+        self._horizon = horizon
+        self._too_long: deque[Token] = deque()
         self._any_size = any_size
-        self._where = where
+        self.where = where
         self._workers = workers
         self._on_problem = on_problem
         self._queue: deque[Token] = deque()
-        self._feeder = Feeder(pool, claimer, order, on_news, on_problem, self._take_stale)
+        self._feeder = Feeder(
+            pool,
+            claimer,
+            order,
+            on_news,
+            on_problem,
+            self._take_stale,
+            horizon=horizon,
+            prepare=prepare,
+        )
         self._mean_wall: float | None = None
         self._last_start = 0.0
         self._lookout = Lookout(pool.store.watch(), on_news, on_wait, on_problem)
@@ -97,6 +117,7 @@ class Supply:
         self._asked_for = 0  # the most cores that a token was to have
         self._retry_at: float | None = None
         self._to_wait = False  # the last claim found nothing, and it is not waited for more yet
+        self._forsaken = False
         self.empty = False
 
     @property
@@ -107,7 +128,8 @@ class Supply:
     @property
     def pending(self) -> bool:
         """Whether there are tokens, or may be in a moment."""
-        return bool(self._queue or self._feeder.busy or not self._feeder.claimed.empty())
+        claimed = self._queue or self._too_long or not self._feeder.claimed.empty()
+        return bool(claimed or self._feeder.busy)
 
     @property
     def next_look(self) -> float | None:
@@ -159,10 +181,14 @@ class Supply:
 
     def take(self, free: int) -> Token | None:
         """The next token to begin; None if there is none, or if it takes more than so many free slots."""
-        try:
-            token = self._queue.popleft()
-        except IndexError:
-            return None
+        while True:
+            try:
+                token = self._queue.popleft()
+            except IndexError:
+                return None
+            if self._horizon is None or self._horizon.sort([token])[0]:
+                break
+            self._too_long.append(token)  # time has passed since it was claimed
         if min(self._workers, token.cores) > free:
             self._queue.appendleft(token)
             return None
@@ -202,7 +228,7 @@ class Supply:
         cores = self._workers if ahead else free
         if self.empty and not self._is_worth_a_look(cores):
             return False
-        where = self._where
+        where = self.where
         if not self._any_size:
             where = _at_most(cores) & where if where is not None else _at_most(cores)
         self._asked, self._asked_for = time.monotonic(), cores
@@ -229,10 +255,18 @@ class Supply:
         expected = max(self._mean_wall, longest, 1e-6)
         return int(min(AHEAD_TOKENS, AHEAD_SECONDS * self._workers / expected))
 
+    def forsake(self) -> None:
+        """Begin nothing of what has been claimed: it goes back as far as it is still ours."""
+        self._forsaken = True
+
     def _take_stale(self) -> list[Token]:
         """Take out of the queue what others could begin sooner; on the feeder's thread."""
         stale: list[Token] = []
-        if time.monotonic() - self._last_start > STALE_SECONDS:
+        with contextlib.suppress(IndexError):
+            while True:
+                stale.append(self._too_long.pop())
+        if self._forsaken or time.monotonic() - self._last_start > STALE_SECONDS:
+            self._forsaken = False
             with contextlib.suppress(IndexError):
                 while True:
                     stale.append(self._queue.pop())
@@ -270,6 +304,8 @@ class Supply:
             strictly: do not wait for an answer that takes longer either.
         """
         released = 0
+        self._queue.extend(self._too_long)
+        self._too_long.clear()
         while self._queue:
             claimed = list(self._queue)
             try:
@@ -298,6 +334,7 @@ class Feeder(threading.Thread):
     Args:
         on_news: called when a request has been served.
         take_stale: gives the tokens that are to be given back.
+        horizon, prepare: as of the `Supply`.
 
     Attributes:
         claimed: what has been claimed and not been taken by the pilot yet, oldest claim first.
@@ -314,9 +351,14 @@ class Feeder(threading.Thread):
         on_news: Callable[[], None],
         on_problem: Callable[[PicasError], None],
         take_stale: Callable[[], list[Token]],
+        *,
+        horizon: Horizon | None = None,
+        prepare: Prepare | None = None,
     ) -> None:
         super().__init__(name=THREAD_MARK + "feeder", daemon=True)
         self._take_stale = take_stale
+        self._horizon = horizon
+        self._prepare = prepare
         self._pool = pool
         self._claimer = claimer
         self._order = order
@@ -351,6 +393,7 @@ class Feeder(threading.Thread):
                 self.busy = False
                 return
             try:
+                self._give_back_stale()
                 self._serve(*request)
             except BaseException as error:  # noqa: BLE001 - handed to the pilot, which raises it
                 self.error = error
@@ -369,12 +412,13 @@ class Feeder(threading.Thread):
             self._on_problem(error)
             for token in stale:
                 self.claimed.put(token)
+        self._on_news()
 
     def _serve(self, count: int, where: Selection | None) -> None:
         pause = Backoff(*PAUSE_SECONDS)
         while not self._stopped.is_set():
             try:
-                tokens = self._pool.claim_many(count, self._claimer, where=where, order=self._order)
+                tokens = self._claim(count, where)
             except PoolUnavailable as error:
                 self._on_problem(error)
                 self._stopped.wait(max(pause.seconds(), error.after))
@@ -383,9 +427,30 @@ class Feeder(threading.Thread):
                 self._on_problem(error)
                 tokens = []
             for token in tokens:
+                if self._prepare is not None:
+                    self._prepare(token, self._stopped.wait)
                 self.claimed.put(token)
             self.found = len(tokens)
             return
+
+    def _claim(self, count: int, where: Selection | None) -> list[Token]:
+        """Claim tokens that fit into the time that is left."""
+        if self._horizon is None:
+            return self._pool.claim_many(count, self._claimer, where=where, order=self._order)
+        self._horizon.learn(self._pool)
+        while not self._stopped.is_set():
+            narrowed = self._horizon.narrowed(where)
+            tokens = self._pool.claim_many(count, self._claimer, where=narrowed, order=self._order)
+            fitting, others = self._horizon.sort(tokens)
+            if others:
+                try:
+                    self._pool.release(others)
+                except PicasError as error:
+                    self._on_problem(error)
+                    return tokens  # those go back as soon as somebody wants to begin them
+            if fitting or not tokens:
+                return fitting
+        return []
 
 
 @cache

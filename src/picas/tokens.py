@@ -12,6 +12,7 @@ under the single key ``picas``, which other clients carry along untouched::
         "scrub_base": 1,     the scrub_count at which a person last gave it a fresh budget
         "spent":      {"lost": 1},  what was charged to other budgets since, by class of failure
         "not_before": 1.7e9, while it is todo: no claim takes it before, Unix seconds by the store's clock
+        "checkpoint": [],    names of the attachments that the next attempt finds in its directory
         "run":        {…},   the attempt that holds the token now, or held it last (see Run)
         "history":    [{…}]  earlier attempts, oldest first, each with the names of its logs
     }
@@ -97,6 +98,7 @@ class Failure(str, Enum):
     INFRASTRUCTURE = "infrastructure"  # it could not be started: command missing, scratch full …
     LOST = "lost"  # its pilot has not been heard of for longer than its lease
     PREEMPTED = "preempted"  # stopped because its batch job was to end
+    CANCELLED = "cancelled"  # stopped because a person said so
     UNTRUSTED = "untrusted"  # not run: no key that the pilot trusts has signed the token as it is
     RELEASED = "released"  # put back because the pilot had to go; nobody's fault
 
@@ -131,6 +133,7 @@ class Outcome:
         output: what the work reported; merged into the document's ``output``.
         kept: the directory that was left for people to look at, if one was.
         notes: what else people should know of it, a sentence each: a log that was cut, a file that is missing.
+        checkpoint: names of attached files that the next attempt is to begin with.
     """
 
     exit_code: int
@@ -143,6 +146,7 @@ class Outcome:
     output: Mapping[str, Any] | None = None
     kept: str = ""
     notes: tuple[str, ...] = ()
+    checkpoint: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -169,12 +173,14 @@ class Claimer:
         host: the machine's name, for people.
         job_ids: the batch job's id under its field name, at most one of `JOB_ID_FIELDS`.
         scratch: the directory on that host under which the work's files are while it runs.
+        lease: for how many seconds it may be silent before others take its tokens back; None if they may not.
     """
 
     pilot: str
     host: str
     job_ids: Mapping[str, str | None] = field(default_factory=dict)
     scratch: str = ""
+    lease: float | None = None
 
 
 @dataclass(frozen=True)
@@ -279,6 +285,12 @@ class Token:
     def cores(self) -> int:
         """How many slots of a pilot the token takes: its ``cores``, 1 where it has none that makes sense."""
         return max(1, _count(self.body.get("cores")))
+
+    @property
+    def checkpoint(self) -> tuple[str, ...]:
+        """Names of the attachments that the next attempt begins with, left by one that had to go."""
+        value = self.picas.get("checkpoint")
+        return tuple(name for name in value if isinstance(name, str)) if isinstance(value, list) else ()
 
     @property
     def not_before(self) -> float:
@@ -584,6 +596,8 @@ def claim(token: Token, claimer: Claimer, now: float) -> Token:
         "attempt": ours["attempt"],
         "claimed": round(now, 3),
     }
+    if claimer.lease is not None:
+        run["lease"] = claimer.lease
     if claimer.scratch:
         run["scratch"] = f"{claimer.scratch}/{claim_id}"
     ours["run"] = run
@@ -602,6 +616,7 @@ def finish(token: Token, outcome: Outcome, logs: Iterable[str] = ()) -> Token:
     body = dict(token.body)
     ours = dict(token.picas)
     ours["run"] = _ended_run(token, outcome, logs)
+    _note_checkpoint(ours, outcome)
     body["picas"] = ours
     if outcome.failure in PILOT_FAILURES:
         body["lock"] = body["done"] = PILOT_FAILURE_MARK
@@ -669,18 +684,28 @@ def edited(token: Token, outcome: Outcome, edits: Edits, logs: Iterable[str] = (
     return Token(token.id, body, token.rev, token.attachments)
 
 
-def release(token: Token, now: float, *, started: float | None = None, logs: Iterable[str] = ()) -> Token:
+def release(
+    token: Token,
+    now: float,
+    *,
+    started: float | None = None,
+    logs: Iterable[str] = (),
+    checkpoint: tuple[str, ...] = (),
+) -> Token:
     """The token given back unfinished by the pilot that holds it: todo, and nothing is held against it.
 
     Args:
         started: when its work began; None if it never did, and then the attempt does not count at all.
+        checkpoint: names of attached files that the next attempt is to begin with.
     """
     ours = dict(token.picas)
     if started is None:
         ours["attempt"] = max(0, token.attempt - 1)
         ours.pop("run", None)
     else:
-        outcome = Outcome(0, started, now, Failure.RELEASED, usage=Usage(max(0.0, now - started)))
+        usage = Usage(max(0.0, now - started))
+        outcome = Outcome(0, started, now, Failure.RELEASED, usage=usage, checkpoint=checkpoint)
+        _note_checkpoint(ours, outcome)
         ours["run"] = {**_ended_run(token, outcome, logs), "exit_code": ""}
         _archive_run(ours)
     body = _freed(token.body)
@@ -691,14 +716,19 @@ def release(token: Token, now: float, *, started: float | None = None, logs: Ite
 def reset(token: Token, now: float) -> Token:
     """The token made free by a person, whatever its state, with fresh budgets.
 
-    Its attempts stay in the history and their logs stay attached. A token that is todo comes back as it is, but
-    for a pause before its next try and what was charged to its budgets.
+    Its attempts stay in the history and their logs and files attached, but the next one begins from nothing. A token
+    that is todo comes back as it is, but for a pause before its next try and what was charged to its budgets.
     """
     ours = dict(token.picas)
     ours.pop("not_before", None)
     ours.pop("spent", None)
+    ours.pop("checkpoint", None)
     if token.state is State.TODO:
-        return replace(token, body={**token.body, "picas": ours}) if token.not_before else token
+        return (
+            replace(token, body={**token.body, "picas": ours})
+            if token.not_before or token.checkpoint
+            else token
+        )
     if token.run:
         ours["run"] = {"ended": round(now, 3), **token.run}
         _archive_run(ours)
@@ -751,6 +781,39 @@ def held_by(token: Token, claim_id: str | None) -> Token | None:
             ours = {**token.picas, "run": {**run, "also": others}}
             return replace(token, body={**token.body, "picas": ours})
     return None
+
+
+def is_lost(entry: Mapping[str, Any]) -> bool:
+    """Whether an attempt in a token's history was taken for dead; it may have ended all the same."""
+    return entry.get("failure") == Failure.LOST.value and not entry.get("superseded")
+
+
+def revived(current: Token, late: Token) -> Token | None:
+    """The token as a claim holds it that was believed lost, if nobody has claimed the token since; None if somebody has.
+
+    Its result is as good as that of another attempt, which is spared by it.
+    """
+    last = current.run or (current.history or [{}])[-1]
+    if (
+        current.state not in (State.TODO, State.ERROR)
+        or last.get("claim") != late.claim_id
+        or not is_lost(last)
+    ):
+        return None
+    ours = {**current.picas, "run": late.run}
+    if not current.run:
+        ours["history"] = current.history[:-1]
+    ours.pop("not_before", None)
+    body = {
+        **current.body,
+        "picas": ours,
+        **{name: late.get(name) for name in _OF_CLAIM if name in late.body},
+    }
+    return replace(current, body=body)
+
+
+_OF_CLAIM = ("lock", "done", "exit_code", "hostname", *JOB_ID_FIELDS)
+"""The fields that a claim sets."""
 
 
 def rename_logs(token: Token, names: Mapping[str, str]) -> Token:
@@ -810,6 +873,14 @@ def _ended_run(token: Token, outcome: Outcome, logs: Iterable[str]) -> dict[str,
     if names:
         run["logs"] = names
     return run
+
+
+def _note_checkpoint(ours: dict[str, Any], outcome: Outcome) -> None:
+    """Note what the next attempt begins with (in place); once the token is done there is no next one."""
+    if outcome.checkpoint:
+        ours["checkpoint"] = list(outcome.checkpoint)
+    elif outcome.failure is None:
+        ours.pop("checkpoint", None)
 
 
 def _archive_run(ours: dict[str, Any]) -> None:

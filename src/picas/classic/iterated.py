@@ -58,8 +58,8 @@ class IteratedStore:
 
     @property
     def fleet(self) -> Fleet | None:
-        """Those who work on the same pool, if it is one."""
-        return self._base.fleet if self._base is not None else None
+        """Nobody: the claims are the iterator's, and say nothing of a pilot."""
+        return None
 
     def now(self) -> float:
         """The time of this machine: there is no other."""

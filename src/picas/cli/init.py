@@ -110,11 +110,11 @@ def command(
     auth: str | None,
     keyring: bool,
     create: bool,
-    members: tuple[str, ...],
-    admins: tuple[str, ...],
     guard: bool,
+    **given: tuple[str, ...],
 ) -> output.View:
     """Set up a pool; the help is `_HELP`."""
+    members, admins = given["members"], given["admins"]
     if (members or admins or guard) and not create:
         raise InvalidInput("--member, --admin and --guard say who may use a new database", "Add --create.")
     call.given["auth"] = auth

@@ -42,6 +42,9 @@ _REASONS = {
     "max-tasks": "that was --max-tasks",
     "max-time": "the time of --max-time is up",
     "stopped": "stopped",
+    "paused": "the pool is paused: picas resume",
+    "told-to-stop": "that was picas stop",
+    "barred": "this host is barred: picas hosts",
 }
 
 _HELP = f"""Be a pilot: take tokens from the pool, run them, save how they went and what they printed, until nothing is left.
@@ -97,7 +100,8 @@ class RunView(output.View):
             need = "needs" if summary.unfit == 1 else "need"
             yield f"{text.counted(summary.unfit, 'token')} {need} more cores than this pilot has: give more --workers"
         if summary.unsent:
-            yield f"{text.counted(summary.unsent, 'result')} could not be sent to the pool yet: picas flush"
+            waiting = text.counted(summary.unsent, "result")
+            yield f"{waiting} could not be sent to the pool yet, and wait in {text.visible(summary.spool)}: picas flush"
 
 
 def _reason(summary: Summary) -> str:
@@ -169,6 +173,15 @@ def _exit_code(summary: Summary, *, fail: bool) -> int:
     metavar="NAME",
     help="Another variable to take out, such as 'AWS_*'; may be given several times.",
 )
+@click.option(
+    "--lease",
+    callback=options.parsed(parse_duration),
+    metavar="TIME",
+    help="Silent for so long, the pilot counts as dead and its tokens go back; 5m, 0s for never.",
+)
+@click.option(
+    "--beat", callback=options.parsed(parse_duration), metavar="TIME", help="Time between signs of life; 1m."
+)
 @click.option("--fail", is_flag=True, help=f"Exit code {EXIT_FAILED} if a token failed.")
 @click.option("-v", "--verbose", is_flag=True, help="A line for each token.")
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD [ARG]...]")
@@ -232,6 +245,8 @@ def _with_settings(given: dict[str, Any], settings: Any) -> dict[str, Any]:
     knobs = {name: settings.get(name) if value is None else value for name, value in given.items()}
     for name, parse in (
         ("max_time", parse_duration),
+        ("lease", parse_duration),
+        ("beat", parse_duration),
         ("task_timeout", parse_duration),
         ("log_cap", parse_size),
     ):

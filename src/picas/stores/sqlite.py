@@ -15,6 +15,7 @@ import sqlite3
 import threading
 import time
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
@@ -358,7 +359,7 @@ class SqliteStore:
 
     @property
     def fleet(self) -> SqliteFleet:
-        return SqliteFleet(self._read, self._write)
+        return SqliteFleet(self._read, partial(self._write, durable=False))
 
     @property
     def documents(self) -> SqliteDocuments:
