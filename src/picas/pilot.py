@@ -151,6 +151,7 @@ class Pilot:
     ended_because = ""
     _ending: Ending | None = None
     _horizon: Horizon | None = None
+    _sweep_at: float | None = None
 
     def __init__(  # noqa: PLR0913 - each is a choice that users make by name
         self,
@@ -237,7 +238,6 @@ class Pilot:
         self._running: dict[int, Runner] = {}
         self._next: Attempt | None = None  # prepared, not started
         self._started = 0
-        self._sweep_at: float | None = None
         self._settled_count = 0  # attempts whose end is in the pool
         self._settled_at_look = 0
         self._interruptible = Interruptible()
@@ -535,7 +535,11 @@ class Pilot:
         if self._next is not None or not self._running or self._reason or self._limit_reached():
             return
         token = self._supply.first()
-        if token is None or (self._verifier is not None and self._verifier.problem(token)):
+        if (
+            token is None
+            or token.checkpoint
+            or (self._verifier is not None and self._verifier.problem(token))
+        ):
             return
         attempt = Attempt(token, self._scratch)
         try:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Callable
 
 from picas.children import signal_group
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 PROBE_SECONDS = 60.0
 """How long a probe may take: one that hangs, as on a dead file system, has failed."""
+
+KILL_SECONDS = 2.0
+"""How long it is then waited for."""
 
 LOOK_SECONDS = 0.02
 """How often it is looked whether it has ended."""
@@ -61,7 +65,10 @@ def probe(command: str, wanted: Callable[[], bool]) -> str:
         ended = process.returncode
         signal_group(process.pid, signal.SIGKILL)
         if ended is None:
-            # One that hangs in a dead file system cannot even be killed: it is not waited for.
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(KILL_SECONDS)
+            if process.returncode is None:  # one that hangs in a dead file system cannot even be killed
+                process.returncode = -signal.SIGKILL
             return f"the probe did not end within {PROBE_SECONDS:.0f} s: {command}"
         if ended == 0:
             return ""
