@@ -77,7 +77,8 @@ class Budgets:
 
     def pause_before(self, token: Token, outcome: Outcome) -> float | None:
         """Seconds until the token may be tried again after this attempt; None if it may not be."""
-        if outcome.failure in (None, Failure.RELEASED, Failure.UNTRUSTED, Failure.CANCELLED):
+        never = (None, Failure.RELEASED, Failure.UNTRUSTED, Failure.CANCELLED)
+        if outcome.final or outcome.failure in never:
             return None
         charged = self.charged_to(outcome)
         used = tokens.spent(token, charged)

@@ -131,14 +131,22 @@ class InfrastructureError(PicasError):
         exit_code: what a shell would have answered: 127 for a command that is not there, 126 for one
             that cannot be executed.
         of_machine: it has nothing to do with the token: any other would fare the same here and now.
+        of_token: it is the token that is wrong: it would fare the same anywhere.
     """
 
     def __init__(
-        self, message: str, advice: str = "", exit_code: int = 126, *, of_machine: bool = False
+        self,
+        message: str,
+        advice: str = "",
+        exit_code: int = 126,
+        *,
+        of_machine: bool = False,
+        of_token: bool = False,
     ) -> None:
         super().__init__(message, advice)
         self.exit_code = exit_code
         self.of_machine = of_machine
+        self.of_token = of_token
 
 
 class MissingExtra(PicasError):

@@ -36,6 +36,7 @@ from picas.heart import BEAT_SECONDS, LEASE_SECONDS
 from picas.horizon import Horizon
 from picas.inprocess import Interruptible, OwnWork, call
 from picas.jobid import batch_job_ids
+from picas.nexttry import NextTry
 from picas.pool import Result, Verdict
 from picas.probe import QuickFailures
 from picas.probe import probe as run_probe
@@ -302,6 +303,7 @@ class Pilot:
                     horizon=self._horizon,
                     prepare=checkpoints.fetch if self._scratch.furnish is not None else None,
                 )
+                self._next_try = NextTry(self._supply.next_due, self.pool.store, self._tell_next_try)
                 self._courier = Courier(self.pool, self._spool, self.budgets, self._settled, self._problem)
                 try:
                     self._spool.flush(self.pool)
@@ -396,6 +398,9 @@ class Pilot:
     def _nothing_left(self) -> str:
         if not self._supply.empty or self.wait:
             return ""
+        if self._next_try.has_come:
+            self._supply.look_again()
+            return ""
         if self._quick is not None:
             self._send(self._quick.let_go())
         # What ended since the last look may be todo again, or have pushed new tokens: worth another look.
@@ -405,6 +410,9 @@ class Pilot:
         if self._settled_count > self._settled_at_look or self._has_reaped():
             self._supply.look_again()
             return ""
+        if self._next_try.is_soon():
+            return ""
+        self._summary.next_try = self._next_try.due
         self._count_unfit()
         return "empty"
 
@@ -487,6 +495,14 @@ class Pilot:
         about = {"slots": self.workers, "version": __version__, "running": running}
         return {**about, "reason": self.ended_because} if self.ended_because else about
 
+    def _tell_next_try(self, seconds: float) -> None:
+        self._tell(
+            Event(
+                "waiting",
+                message=f"tokens that failed wait for their next try, the first for {seconds:.0f} s",
+            )
+        )
+
     def _free_slots(self) -> int:
         return self.workers - sum(min(self.workers, runner.token.cores) for runner in self._running.values())
 
@@ -495,12 +511,14 @@ class Pilot:
             return 0.0
         if not self._running and (self._is_ahead or not self._duty.ready.is_set()):
             return AHEAD_LOOK_SECONDS
-        if not (self._running or self._supply.pending or self.wait):
+        look_at = None if self._running or self._supply.pending else self._next_try.look_at
+        if not (self._running or self._supply.pending or self.wait or look_at):
             return 0.0  # nothing will ring: the last token has just run, and maybe it is all over
         times = [tick for runner in self._running.values() if (tick := runner.next_tick) is not None]
         times += [] if self._sweep_at is None else [self._sweep_at]
         times += [] if self._ending is None else [self._ending.next_tick]
         times += [] if self._quick is None else [self._quick.next_tick]
+        times += [] if look_at is None else [look_at]
         if self._reason or self._limit_reached():
             times += [] if self._running else [0.0]  # nothing to wait for
         else:

@@ -263,7 +263,7 @@ def could_not_start(attempt: Attempt, error: InfrastructureError, started_at: fl
     """The result of an attempt whose work could not even be started."""
     message = error.message if not error.advice else f"{error.message}. {error.advice}"
     now = time.time()
-    outcome = Outcome(error.exit_code, started_at, now, Failure.INFRASTRUCTURE, message)
+    outcome = Outcome(error.exit_code, started_at, now, Failure.INFRASTRUCTURE, message, final=error.of_token)
     return Result(attempt.token, outcome, directory=attempt.directory)
 
 

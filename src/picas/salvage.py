@@ -44,8 +44,6 @@ def salvage(
     Raises:
         PoolUnavailable, PoolRefused: the pool cannot be used.
     """
-    if result.outcome.failure is None:
-        budgets = replace(budgets, infrastructure=0)
     files = sorted(result.files, key=lambda file: file.length)
     logs, outcome = result.logs, result.outcome
     missing: list[str] = []
@@ -95,4 +93,6 @@ def _told(outcome: Outcome, missing: Sequence[str], error: Exception, directory:
     told = replace(outcome, kept=directory, notes=(*outcome.notes, message))
     if outcome.failure is not None:
         return told
-    return replace(told, exit_code=EXIT_NOT_SAVED, failure=Failure.INFRASTRUCTURE, message=message)
+    return replace(
+        told, exit_code=EXIT_NOT_SAVED, failure=Failure.INFRASTRUCTURE, message=message, final=True
+    )

@@ -42,6 +42,8 @@ class Summary:
         spool: the directory where they wait; "" if none do.
         unfit: of the oldest tokens left in todo, those that need more cores than this pilot has workers.
         too_long: of these, those that take more time than the pilot had left.
+        next_try: when the first token comes that waits for its next try, Unix seconds by the pool's clock; None if
+            none does, as far as the pilot has looked.
     """
 
     done: int = 0
@@ -57,3 +59,4 @@ class Summary:
     spool: str = ""
     unfit: int = 0
     too_long: int = 0
+    next_try: float | None = None

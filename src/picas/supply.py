@@ -228,12 +228,25 @@ class Supply:
         cores = self._workers if ahead else free
         if self.empty and not self._is_worth_a_look(cores):
             return False
-        where = self.where
-        if not self._any_size:
-            where = _at_most(cores) & where if where is not None else _at_most(cores)
         self._asked, self._asked_for = time.monotonic(), cores
-        self._feeder.ask(min(missing, CLAIM_BATCH), where)
+        self._feeder.ask(min(missing, CLAIM_BATCH), self._claimable(cores))
         return True
+
+    def _claimable(self, cores: int) -> Selection | None:
+        """Which tokens to claim for so many slots."""
+        if self._any_size:
+            return self.where
+        return _at_most(cores) & self.where if self.where is not None else _at_most(cores)
+
+    def next_due(self) -> float | None:
+        """When the first token may be claimed that this pilot could run and that waits for its next try.
+
+        By the store's clock; None if there is none.
+
+        Raises:
+            PoolUnavailable: the pool does not tell.
+        """
+        return self._pool.store.next_due(self._claimable(self._workers))
 
     def _is_worth_a_look(self, cores: int) -> bool:
         """Whether to claim again from a pool that was empty; if not, it is waited for more."""

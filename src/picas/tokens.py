@@ -134,6 +134,7 @@ class Outcome:
         kept: the directory that was left for people to look at, if one was.
         notes: what else people should know of it, a sentence each: a log that was cut, a file that is missing.
         checkpoint: names of attached files that the next attempt is to begin with.
+        final: another try would end the same way, so that none is worth while.
     """
 
     exit_code: int
@@ -147,6 +148,7 @@ class Outcome:
     kept: str = ""
     notes: tuple[str, ...] = ()
     checkpoint: tuple[str, ...] = ()
+    final: bool = False
 
 
 @dataclass(frozen=True)

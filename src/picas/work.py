@@ -83,7 +83,7 @@ class CommandWork:
             try:
                 argv = render_argv(self.argv, token.body, token.id)
             except InvalidInput as error:
-                raise InfrastructureError(error.message, error.advice) from error
+                raise InfrastructureError(error.message, error.advice, of_token=True) from error
             if "/" in argv[0]:  # relative to where the pilot stands, as everywhere on a command line
                 argv[0] = str(self._place / argv[0])
             return argv
@@ -91,6 +91,7 @@ class CommandWork:
             raise InfrastructureError(
                 f"the token's input is {_describe(token.input)}, not a shell command",
                 "Give picas run a command after --, with {input} or other fields in it.",
+                of_token=True,
             )
         return [self._bash, "-c", token.input]
 
@@ -266,9 +267,10 @@ def _start_error(argv: Sequence[str], error: OSError | ValueError) -> Infrastruc
         return InfrastructureError(
             f"the command line is too long for this system (its longest argument has {longest:,} bytes)",
             "Let the command read the token's document instead: its path is in $PICAS_TOKEN_FILE.",
+            of_token=True,
         )
     if isinstance(error, ValueError):
-        return InfrastructureError(f"the command line cannot be used: {error}")
+        return InfrastructureError(f"the command line cannot be used: {error}", of_token=True)
     return InfrastructureError(
         f"{program} cannot be started: {error.strerror}", of_machine=error.errno in EXHAUSTED
     )

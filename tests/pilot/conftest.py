@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from picas.budgets import Budgets
 from picas.pilot import Pilot
 from picas.pool import Pool, open_pool
 
@@ -27,13 +28,18 @@ if TYPE_CHECKING:
 PATIENCE = 120.0
 """Seconds after which what should happen soon counts as not happening, on a slow and busy machine too."""
 
+AT_ONCE = Budgets(pause=(0.0, 0.0))
+"""Tests do not wait for the next try of what failed, but for those that are about it."""
+
 PROGRAM = """
 import dataclasses, json, sys
+from picas.budgets import Budgets
 from picas.pilot import Pilot
 from picas.pool import open_pool
 
 url, source, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 options["collect"] = tuple(options.get("collect", ()))
+options["budgets"] = Budgets(pause=tuple(options.pop("budgets_pause", (0, 0))))
 space = {}
 exec(source, space)
 summary = Pilot(open_pool(url), space.get("work"), **options).run()
@@ -94,7 +100,13 @@ class Bench:
         self.pool.push(items, **options)
 
     def pilot(self, work: Any = None, *, pool: Pool | None = None, **options: Any) -> Pilot:
-        options = {"spool": self.spool, "scratch": self.scratch, "on_event": self.events.append, **options}
+        own = {
+            "spool": self.spool,
+            "scratch": self.scratch,
+            "on_event": self.events.append,
+            "budgets": AT_ONCE,
+        }
+        options = {**own, **options}
         return Pilot(pool or self.pool, work, **options)
 
     def run(self, work: Any = None, **options: Any) -> Summary:

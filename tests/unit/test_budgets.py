@@ -99,6 +99,11 @@ def test_success_and_release_are_not_charged(failure: Failure | None) -> None:
     assert not ended.not_before
 
 
+def test_what_would_end_the_same_way_is_not_tried_again() -> None:
+    assert pauses(Budgets(), replace(failed(Failure.INFRASTRUCTURE), final=True))[0] == []
+    assert pauses(Budgets(scrub=3), replace(failed(Failure.APPLICATION), final=True))[0] == []
+
+
 def test_a_reset_gives_fresh_budgets() -> None:
     for failure in (Failure.LOST, Failure.APPLICATION):
         budgets = Budgets(scrub=2, lost=2)
