@@ -46,8 +46,8 @@ def _bash(environment: dict[str, str], *words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (("picas", "st"), ["status"]),
-        (("picas", "re"), ["reset"]),
+        (("picas", "sta"), ["status"]),
+        (("picas", "res"), ["resume", "reset"]),
         (("picas", "list", "--sta"), ["--state"]),
         (("picas", "list", "--state", ""), ["todo", "locked", "done", "error", "other"]),
         (("picas", "reset", "l"), ["locked"]),
