@@ -87,6 +87,9 @@ SETTLE_LOOK_SECONDS = 0.05
 SWEEP_SECONDS = 0.5
 """How long after the last end of an attempt strays are looked for once more: one may just have been forking."""
 
+UNFIT = ("probe", "quick-failures")
+"""Reasons of a summary by which it is the machine that is to blame."""
+
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -212,7 +215,7 @@ class Pilot:
         self.grace = grace
         self.until = until_when(until)
         self._notice = parse_notice(signal) if signal else None
-        self._probe = probe
+        self._probe = partial(run_probe, probe) if probe else None
         self._quick = QuickFailures(max_quick_failures) if max_quick_failures else None
         self.lease = lease or None
         self.beat = beat
@@ -221,7 +224,7 @@ class Pilot:
         self._listener = on_event
         self._error: BaseException | None = None  # why this pilot cannot go on
         self._verifier = _make_verifier(require_signed)
-        hidden = tuple(secrets) if keep_secrets else (*SECRETS, *secrets)
+        self._hidden = hidden = tuple(secrets) if keep_secrets else (*SECRETS, *secrets)
         self._work = _make_work(work, pool.url, hidden)
         alone = workers == 1 and task_timeout is None and self._notice is None
         if isinstance(self._work, OwnWork) and not alone:
@@ -330,7 +333,7 @@ class Pilot:
 
     def _check_machine(self) -> None:
         """Run the probe, if there is one; without success nothing is claimed here."""
-        why = run_probe(self._probe, lambda: not self._reason) if self._probe else ""
+        why = self._probe(lambda: not self._reason, self._hidden) if self._probe is not None else ""
         if why:
             self._give_up("probe", f"{why}; nothing was claimed")
 
@@ -493,7 +496,8 @@ class Pilot:
             token, since = self._current
             running.append({"id": token.id, "claim": token.claim_id, "since": round(since)})
         about = {"slots": self.workers, "version": __version__, "running": running}
-        return {**about, "reason": self.ended_because} if self.ended_because else about
+        # Of the usual ends nobody needs to be told.
+        return {**about, "reason": self.ended_because} if self._reason in UNFIT else about
 
     def _tell_next_try(self, seconds: float) -> None:
         self._tell(

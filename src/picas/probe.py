@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Callable
 
 from picas.children import signal_group
 from picas.tokens import Failure
-from picas.work import outer_environment
+from picas.work import SECRETS, outer_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from picas.pool import Result
 
 PROBE_SECONDS = 60.0
@@ -41,11 +43,12 @@ HOLD_SECONDS = 60.0
 """How long a quick failure is kept back at the most, in case others follow it."""
 
 
-def probe(command: str, wanted: Callable[[], bool]) -> str:
+def probe(command: str, wanted: Callable[[], bool], hidden: Collection[str] = SECRETS) -> str:
     """Run a check by ``sh``; why this machine is not fit, "" if it is.
 
     Args:
         wanted: asked now and then whether to go on with it.
+        hidden: variables that it is not told.
     """
     with tempfile.TemporaryFile() as said:
         try:
@@ -54,7 +57,7 @@ def probe(command: str, wanted: Callable[[], bool]) -> str:
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
-                env=outer_environment(),
+                env=outer_environment(hidden),
                 start_new_session=True,
             )
         except OSError as error:

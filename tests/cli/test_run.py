@@ -77,8 +77,58 @@ def test_the_summary_as_json(picas: Shell) -> None:
     assert answer.pop("seconds") > 0
     assert answer == {
         "pool": picas.pool, "done": 1, "error": 1, "retried": 0, "superseded": 0,
-        "released": 0, "reason": "empty", "signal": None, "unsent": 0, "spool": "", "unfit": 0,
+        "released": 0, "reason": "empty", "because": "", "signal": None, "unsent": 0, "spool": "", "unfit": 0,
+        "too_long": 0, "next_try": None,
     }  # fmt: skip
+
+
+def test_a_machine_that_fails_its_probe_takes_nothing(picas: Shell) -> None:
+    _push(picas, "true")
+    answer = picas("run", "--probe", "echo no disk; false")
+    assert answer.code == 4
+    assert "exit code 1" in answer.err
+    assert "no disk; nothing was claimed" in answer.err
+    assert re.fullmatch(r"0 done in \S+; the probe failed\n", answer.out)
+    assert _inputs_by_state(picas) == {"todo": ["true"]}
+
+
+def test_a_machine_on_which_all_fails_at_once_is_left(picas: Shell) -> None:
+    _push(picas, *["exit 9"] * 5)
+    answer = picas("run", "--max-quick-failures", "3", "--json")
+    assert answer.code == 4
+    assert "3 tokens in a row failed within 10 s here" in answer.err
+    assert answer.json["reason"] == "quick-failures"
+    assert "exit code 9" in answer.json["because"]
+    assert answer.json["error"] == 0
+    assert _inputs_by_state(picas) == {"todo": ["exit 9"] * 5}
+
+
+def test_a_pilot_tells_when_its_time_ends_and_what_it_left(picas: Shell) -> None:
+    picas.write("t.jsonl", '{"input": "true", "walltime": "1m"}\n{"input": "false", "walltime": "3h"}\n')
+    picas.here("push", "t.jsonl")
+    answer = picas("run", "-v", "--until", "+2h", "--signal", "USR1@120")
+    assert answer.code == 0
+    assert "the time ends at" in answer.out
+    assert answer.out.splitlines()[-1] == "1 token takes more time than this pilot had left"
+    assert _inputs_by_state(picas) == {"done": ["true"], "todo": ["false"]}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--until", "yesterday"), "'yesterday' is not a moment"),
+        (("--until", "2001-01-01"), "'2001-01-01' is over"),
+        (("--signal", "KILL@9"), "no program can heed SIGKILL"),
+        (("--signal", "BOO@9"), "there is no signal 'BOO'"),
+        (("--signal", "USR1@long"), "'long' is not a time"),
+    ],
+)
+def test_times_and_signals_that_cannot_be_meant(picas: Shell, options: tuple[str, ...], message: str) -> None:
+    _push(picas, "true")
+    answer = picas("run", *options)
+    assert answer.code == 2
+    assert message in answer.err
+    assert _inputs_by_state(picas) == {"todo": ["true"]}
 
 
 def test_verbose_tells_each_token(picas: Shell) -> None:

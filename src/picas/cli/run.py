@@ -35,12 +35,16 @@ START_PAUSES = (0.2, 10.0)
 
 EXIT_UNSENT = 1
 EXIT_FAILED = 3
+EXIT_UNFIT = 4
 EXIT_SIGNAL = 128
 
 _REASONS = {
     "empty": "nothing is left to do",
     "max-tasks": "that was --max-tasks",
     "max-time": "the time of --max-time is up",
+    "walltime": "its time is nearly over",
+    "probe": "the probe failed",
+    "quick-failures": "that was --max-quick-failures",
     "stopped": "stopped",
     "paused": "the pool is paused: picas resume",
     "told-to-stop": "that was picas stop",
@@ -62,6 +66,7 @@ Ctrl-C or TERM puts the running tokens back. Exit codes:
 {EXIT_FAILED}     the same, tokens failed, and --fail was given
 1     the pool or this machine failed; finished work waits, see picas flush
 2     a mistake in the options
+{EXIT_UNFIT}     this machine is not fit: --probe or --max-quick-failures
 128+n stopped by signal n: 130 for Ctrl-C, 143 for TERM
 """
 
@@ -99,6 +104,9 @@ class RunView(output.View):
         if summary.unfit:
             need = "needs" if summary.unfit == 1 else "need"
             yield f"{text.counted(summary.unfit, 'token')} {need} more cores than this pilot has: give more --workers"
+        if summary.too_long:
+            take = "takes" if summary.too_long == 1 else "take"
+            yield f"{text.counted(summary.too_long, 'token')} {take} more time than this pilot had left"
         if summary.unsent:
             waiting = text.counted(summary.unsent, "result")
             yield f"{waiting} could not be sent to the pool yet, and wait in {text.visible(summary.spool)}: picas flush"
@@ -118,6 +126,8 @@ def _exit_code(summary: Summary, *, fail: bool) -> int:
         return EXIT_SIGNAL + summary.signal
     if summary.unsent:
         return EXIT_UNSENT
+    if summary.reason in ("probe", "quick-failures"):
+        return EXIT_UNFIT
     return EXIT_FAILED if fail and summary.error else 0
 
 
@@ -128,6 +138,23 @@ def _exit_code(summary: Summary, *, fail: bool) -> int:
 @click.option("--max-tasks", type=click.IntRange(min=1), metavar="N", help="End after so many tokens.")
 @click.option(
     "--max-time", callback=options.parsed(parse_duration), metavar="TIME", help="Start none after so long."
+)
+@click.option(
+    "--until",
+    metavar="TIME",
+    help="Be gone by then, such as 06:00 or +90m; else when its batch job ends. 'never': no end.",
+)
+@click.option(
+    "--signal",
+    metavar="SIG@TIME",
+    help="Warn running work so long before the end, such as USR1@120; --collect files are its checkpoint.",
+)
+@click.option("--probe", metavar="CMD", help="Claim nothing unless this shell command succeeds here.")
+@click.option(
+    "--max-quick-failures",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="End after so many quick failures in a row; those tokens go back.",
 )
 @click.option(
     "--task-timeout",
