@@ -5,6 +5,7 @@ They are fetched by the thread that claims, before the token may be begun, so th
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from contextlib import suppress
@@ -13,15 +14,17 @@ from typing import TYPE_CHECKING, Callable
 
 from picas.backoff import Backoff
 from picas.errors import PoolUnavailable, TokenNotFound
-from picas.scratch import scratch_error
+from picas.scratch import FETCHED, scratch_error
 
 if TYPE_CHECKING:
     from picas.errors import InfrastructureError, PicasError
     from picas.pool import Pool
     from picas.tokens import Token
 
-FETCHED = "checkpoints"
-"""The directory in a pilot's scratch directory that they are fetched to."""
+NAMES_NOTHING = frozenset(
+    (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+)
+"""Errors that say that there can be no file of this name here, whatever the state of the disk."""
 
 PAUSE_SECONDS = (0.2, 30.0)
 """Shortest and longest pause before a pool that did not answer is tried again."""
@@ -77,8 +80,16 @@ class Checkpoints:
             with suppress(TokenNotFound):  # somebody removed it: the work begins without
                 chunks = self._pool.read_attachment(token.id, name)
                 first = next(chunks, b"")
-                path.parent.mkdir(0o700, parents=True, exist_ok=True)
-                with path.open("wb") as file:
+                try:
+                    path.parent.mkdir(0o700, parents=True, exist_ok=True)
+                    file = path.open("wb")
+                except OSError as error:
+                    if error.errno not in NAMES_NOTHING:
+                        raise
+                    continue
+                except UnicodeEncodeError:
+                    continue
+                with file:
                     file.write(first)
                     file.writelines(chunks)
 

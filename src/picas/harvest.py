@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,8 +67,9 @@ def harvest(attempt: Attempt, log_cap: int, collect: tuple[str, ...]) -> Harvest
     left = attempt.names()
     output, problem = None, ""
     if OUTPUT in left:
-        output, problem = _read_output(Path(attempt.output_file))
-        if problem and os.path.isfile(attempt.output_file):
+        inside = _is_inside(attempt.output_file, attempt.directory)
+        output, problem = _read_output(Path(attempt.output_file), inside=inside)
+        if problem and inside and os.path.isfile(attempt.output_file):
             files.append(file_payload("output.json", "application/octet-stream", Path(attempt.output_file)))
             problem += "; it is attached as output.json"
     if ATTACHED in left:
@@ -86,7 +88,6 @@ def collected_files(attempt: Attempt, patterns: tuple[str, ...]) -> tuple[list[P
     """The files in the working directory that match, and the names of those that match but cannot be attached."""
     work = Path(attempt.work)
     taken = log_names(attempt.token.id)
-    root = os.path.realpath(work) + os.sep
     files: list[Payload] = []
     refused: list[str] = []
     for path in _matches(work, patterns):
@@ -96,7 +97,7 @@ def collected_files(attempt: Attempt, patterns: tuple[str, ...]) -> tuple[list[P
                 continue
             name.encode()  # a name in no known encoding cannot be written down
             # A link that leads out of the directory would attach what was never made here.
-            if path.is_file() and os.path.realpath(path).startswith(root) and name not in taken:
+            if path.is_file() and _is_inside(str(path), attempt.work) and name not in taken:
                 # CouchDB keeps names that begin with "_" for itself; this is the same file, wherever it is saved.
                 files.append(_payload(path, f"./{name}" if name.startswith("_") else name))
                 continue
@@ -112,7 +113,7 @@ def last_line(path: str) -> str:
     What a terminal would take for orders, and what cannot be printed, is left out.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_file) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - LAST_LINE_BYTES))
             lines = file.read().decode("utf-8", "replace").splitlines()
@@ -129,7 +130,11 @@ _ORDERS = re.compile(
 
 def _log(name: str, path: str, cap: int) -> Payload:
     try:
-        size = os.stat(path).st_size
+        info = os.lstat(path)
+        if not stat.S_ISREG(info.st_mode):
+            # A link would put what was never printed into the pool; a pipe would be waited for.
+            return Payload(name, "text/plain", (b"[picas: this log is no longer a file]\n",))
+        size = info.st_size
         if size == 0:
             return Payload(name, "text/plain", ())
         log = capped_log(name, Path(path), cap)
@@ -138,9 +143,21 @@ def _log(name: str, path: str, cap: int) -> Payload:
         return Payload(name, "text/plain", (f"[picas: this log cannot be read: {error}]\n".encode(),))
 
 
-def _read_output(path: Path) -> tuple[dict[str, Any] | None, str]:
+def _open_file(path: str, flags: int) -> int:
+    """Open a file and nothing else: no link, and no pipe that would be waited for."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _is_inside(path: str, directory: str) -> bool:
+    """Whether what is there, behind all links, is in the directory."""
+    return os.path.realpath(path).startswith(os.path.realpath(directory) + os.sep)
+
+
+def _read_output(path: Path, *, inside: bool) -> tuple[dict[str, Any] | None, str]:
     """What was written to $PICAS_OUTPUT, and what is wrong with it."""
     try:
+        if not inside:
+            return None, "$PICAS_OUTPUT is no longer a file here"
         if not path.is_file():
             return None, "$PICAS_OUTPUT is no longer a file"
         size = path.stat().st_size

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from picas import machine, tokens
 from picas.children import kill_left_over
+from picas.errors import TokenRefused
 from picas.payload import capped_log
 from picas.pool import Result
-from picas.scratch import remove
+from picas.scratch import is_left_over, is_own_file, remove
 from picas.stores.base import Change
 from picas.tokens import Failure, Outcome, State, log_names
 
@@ -47,6 +48,9 @@ UNSEEN_FACTOR = 10
 UNSEEN = "unseen"
 """Under this name in ``picas.spent`` it is counted how often that was."""
 
+MOST_SECONDS = 1e12
+"""A time, or a length of it, is less than this, or no time at all."""
+
 BATCH = 100
 """Tokens taken back in one step."""
 
@@ -62,11 +66,13 @@ class Reaped:
         tokens: ids of those that were taken back.
         pilots: ids of the pilots that are dead.
         unsure: pilots that are silent for longer than their lease, which may be the pool's fault.
+        others: dead pilots whose tokens the pool does not let us take back: they are another account's.
     """
 
     tokens: list[str] = field(default_factory=list)
     pilots: list[str] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
+    others: set[str] = field(default_factory=set)
 
 
 class Reaper:
@@ -123,8 +129,9 @@ class Reaper:
             self._take_back(records, dead, done)
         for record in dead.values():
             _clear_up(record)
-            fleet.forget(record.id)
-        done.pilots += dead
+            if record.id not in done.others:
+                fleet.forget(record.id)
+        done.pilots += [pilot for pilot in dead if pilot not in done.others]
         if done.tokens or done.pilots:
             self._on_reaped(done)
         return done
@@ -147,16 +154,29 @@ class Reaper:
         batch: list[tuple[Token, PilotRecord | None]] = []
         for token in self._pool.tokens(State.LOCKED):
             run = token.run
-            pilot = run.get("pilot")
+            pilot = str(run.get("pilot"))
             if not run.get("lease") or pilot in records.keys() - dead.keys():
                 continue
             if pilot not in dead and now - _seconds(run.get("claimed"), now) < _seconds(run["lease"], 0.0):
                 continue  # its record may come any moment
-            batch.append((token, dead.get(str(pilot))))
+            batch.append((token, dead.get(pilot)))
             if len(batch) == BATCH:
-                done.tokens += self._give_back(batch, now)
+                self._try_to_give_back(batch, now, done)
                 batch = []
-        done.tokens += self._give_back(batch, now)
+        self._try_to_give_back(batch, now, done)
+
+    def _try_to_give_back(
+        self, batch: Sequence[tuple[Token, PilotRecord | None]], now: float, done: Reaped
+    ) -> None:
+        """Give tokens back, and pass over those that the pool does not let us change."""
+        try:
+            done.tokens += self._give_back(batch, now)
+        except TokenRefused:
+            if len(batch) > 1:
+                for one in batch:
+                    self._try_to_give_back([one], now, done)
+            else:
+                done.others.add(str(batch[0][0].run.get("pilot")))
 
     def _give_back(self, batch: Sequence[tuple[Token, PilotRecord | None]], now: float) -> list[str]:
         gone = {token.claim_id or "" for token, record in batch if record is not None and _is_here(record)}
@@ -177,7 +197,8 @@ class Reaper:
         if record is None or _is_here(record):
             return record is None or Path(str(token.run.get("scratch"))).is_dir()
         running = record.fields.get("running")
-        claims = {each.get("claim") for each in running} if isinstance(running, list) else set()
+        listed = running if isinstance(running, list) else []
+        claims = [each.get("claim") for each in listed if isinstance(each, dict)]
         return token.claim_id in claims or _unseen_before(token) >= UNSEEN_FACTOR * max(1, self._budgets.lost)
 
 
@@ -220,10 +241,15 @@ def _logs(token: Token) -> list[Payload]:
     scratch = token.run.get("scratch")
     if not isinstance(scratch, str) or not token.claim_id or not scratch.endswith(f"/{token.claim_id}"):
         return []
+    # Whoever writes to the pool can name any directory there: what is behind a link is not put into the pool.
+    directory = Path(scratch)
+    if not is_left_over(str(directory.parent)) or not directory.is_dir() or directory.is_symlink():
+        return []
     found = []
     for name, path in zip(log_names(token.id), ("stdout", "stderr")):
         try:
-            found.append(capped_log(name, Path(scratch, path), LOG_CAP))
+            if is_own_file(f"{scratch}/{path}"):
+                found.append(capped_log(name, directory / path, LOG_CAP))
         except OSError:
             continue
     return found
@@ -248,9 +274,10 @@ def _unseen_before(token: Token) -> int:
 def _clear_up(record: PilotRecord) -> None:
     """Remove the directory of a pilot that ran here, with what its attempts left there."""
     scratch = record.fields.get("scratch")
-    if _is_here(record) and isinstance(scratch, str) and Path(scratch).name.startswith("picas-"):
+    if _is_here(record) and isinstance(scratch, str) and is_left_over(scratch):
         remove(scratch)
 
 
 def _seconds(value: object, otherwise: float) -> float:
-    return float(value) if isinstance(value, (int, float)) else otherwise
+    # Whoever writes to the pool can put any number there, also one that no float can be.
+    return float(value) if isinstance(value, (int, float)) and abs(value) < MOST_SECONDS else otherwise

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 import signal
 import stat
@@ -35,6 +36,14 @@ OWN_FILES = frozenset(("stdout", "stderr", "token.json"))
 
 WORK, OUTPUT, ATTACHED, RAISED = "work", "output.json", "attached", "raised.json"
 
+FETCHED = "checkpoints"
+"""The directory in a pilot's scratch directory that what attempts are to begin with is fetched to."""
+
+PREFIX = "picas-"
+"""What the name of a pilot's scratch directory begins with."""
+
+_CLAIM = re.compile(r"[0-9a-f]{24}")
+
 
 class Scratch:
     """The scratch directory of one pilot.
@@ -52,7 +61,7 @@ class Scratch:
     def __init__(self, parent: str | os.PathLike[str] | None = None) -> None:
         place = os.path.abspath(parent) if parent is not None else tempfile.gettempdir()
         try:
-            self.path = tempfile.mkdtemp(prefix="picas-", dir=place)
+            self.path = tempfile.mkdtemp(prefix=PREFIX, dir=place)
         except OSError as error:
             raise scratch_error(place, error) from error
         self._empty: list[str] = []
@@ -259,6 +268,29 @@ def _emptied(path: str) -> bool:
     finally:
         os.close(handle)  # and with it the lease
     return True
+
+
+def is_own_file(path: str) -> bool:
+    """Whether this is a file, of this user, and no link: what a token or another program names may be anything."""
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(info.st_mode) and info.st_uid == os.geteuid()
+
+
+def is_left_over(directory: str) -> bool:
+    """Whether this looks like what a pilot of this user has left: whoever writes to the pool can name any directory."""
+    try:
+        info = os.lstat(directory)
+        if info.st_mode != stat.S_IFDIR | 0o700 or info.st_uid != os.geteuid():
+            return False
+        names = os.listdir(directory)
+    except (OSError, ValueError):
+        return False
+    path = Path(directory)
+    is_ours = path.is_absolute() and path.name.startswith(PREFIX)
+    return is_ours and all(name == FETCHED or _CLAIM.fullmatch(name) for name in names)
 
 
 def remove(directory: str) -> None:

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any, Callable
 import pytest
 from tests.couchdb.processes import ask
 
-from picas import tokens
+from picas import machine, tokens
+from picas.budgets import Budgets
 from picas.cli.main import run
 from picas.errors import PoolRefused, TokenRefused
 from picas.pilot import Pilot
 from picas.pool import Pool, Result, Verdict, open_pool
+from picas.reaping import Reaper
 from picas.stores import design
 from picas.stores.base import Change
 from picas.stores.couchdb import CouchStore
-from picas.tokens import Outcome, State, Token
+from picas.tokens import Claimer, Outcome, State, Token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,6 +187,29 @@ def test_a_pilots_account_is_told_by_picas_check_that_it_is_enough(
     _, told, _ = picas("check", "--json", "--pool", guarded.pilot.url)
     rights = next(each for each in json.loads(told)["checks"] if each["name"] == "rights")
     assert (rights["level"], rights["write"], rights["design"]) == ("ok", True, False)
+
+
+def test_dead_pilots_of_another_account_are_left_to_it(guarded: Guarded, token: str) -> None:
+    guarded.user.pool.push([{"_id": f"{token}-b", "input": "x"}])
+    held = {}
+    for account in (guarded.pilot, guarded.other):
+        claimer = Claimer(account.name, "far", {}, "/nowhere", 60.0)
+        claimed = account.pool.claim(claimer)
+        assert claimed is not None
+        held[account.name] = claimed.id
+        fleet = account.pool.store.fleet
+        assert fleet is not None
+        process = {**machine.this_process(), "begun": 1}
+        fleet.beat(account.name, {"lease": 60.0, "interval": 1.0, "process": process})
+    done = Reaper(guarded.other.pool, Budgets()).reap(sure=True)
+    assert (done.tokens, done.pilots, done.others) == (
+        [held[guarded.other.name]],
+        [guarded.other.name],
+        {guarded.pilot.name},
+    )
+    done = Reaper(guarded.pilot.pool, Budgets()).reap(sure=True)
+    assert (done.tokens, done.pilots) == ([held[guarded.pilot.name]], [guarded.pilot.name])
+    guarded.admin.pool.delete(guarded.admin.pool.tokens(ids=[f"{token}-b"]))
 
 
 # --- What they may not -------------------------------------------------------------------------------
