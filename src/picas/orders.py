@@ -13,6 +13,7 @@ All times are the store's. An order that nobody can be meant by any more is drop
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -29,6 +30,9 @@ ALL = "*"
 
 KEPT_SECONDS = 7 * 86_400.0
 """For so long an order to stop or to cancel is kept: a pilot may have been out of reach for a while."""
+
+MOST_SECONDS = 1e12
+"""A time is less than this, or no time at all."""
 
 TRIES = 20
 """How often an order is written again because somebody else gave one at the same moment."""
@@ -47,7 +51,7 @@ class Orders:
     @property
     def paused(self) -> str | None:
         """Why the whole pool is paused; None if it is not."""
-        for pause in self._pauses():
+        for pause in self.pauses():
             if not pause.get("where"):
                 return str(pause.get("why") or "")
         return None
@@ -56,7 +60,7 @@ class Orders:
     def held_back(self) -> list[Selection]:
         """Which tokens are not to be claimed while the others are."""
         found = []
-        for pause in self._pauses():
+        for pause in self.pauses():
             try:
                 found += [Selection.parse(str(pause["where"]))] if pause.get("where") else []
             except (
@@ -65,7 +69,8 @@ class Orders:
                 continue
         return found
 
-    def _pauses(self) -> Iterator[Mapping[str, Any]]:
+    def pauses(self) -> Iterator[Mapping[str, Any]]:
+        """What is paused, in the order in which it was."""
         found = self.fields.get("paused")
         yield from (pause for pause in (found if isinstance(found, list) else ()) if isinstance(pause, dict))
 
@@ -104,8 +109,9 @@ def give(fleet: Fleet, change: Callable[[dict[str, Any]], None], now: float) -> 
         PoolRefused, TokenRefused: this login may not give orders.
     """
     for _ in range(TRIES):
-        fields, version = fleet.control()
-        before = dict(fields)
+        before, version = fleet.control()
+        fields = {name: copy(value) for name, value in before.items()}
+        _drop_senseless(fields)
         _drop_old(fields, now)
         change(fields)
         if fields == before or fleet.set_control(fields, version):
@@ -151,6 +157,18 @@ def unbar(fields: dict[str, Any], host: str) -> None:
         fields.pop("barred", None)
 
 
+def _drop_senseless(fields: dict[str, Any]) -> None:
+    """Drop what somebody else wrote in place of orders, which nobody hears, so that new ones can be given."""
+    for name in ("stop", "cancel", "barred"):
+        if not isinstance(fields.get(name, {}), dict):
+            del fields[name]
+    pauses = list(Orders(fields).pauses())
+    if pauses:
+        fields["paused"] = pauses
+    else:
+        fields.pop("paused", None)
+
+
 def _drop_old(fields: dict[str, Any], now: float) -> None:
     for name in ("stop", "cancel"):
         kept = {key: at for key, at in fields.get(name, {}).items() if now - _time(at) < KEPT_SECONDS}
@@ -160,4 +178,5 @@ def _drop_old(fields: dict[str, Any], now: float) -> None:
 
 
 def _time(value: object) -> float:
-    return float(value) if isinstance(value, (int, float)) else 0.0
+    # Whoever writes to the pool can put any number there, also one that no float can be.
+    return float(value) if isinstance(value, (int, float)) and abs(value) < MOST_SECONDS else 0.0

@@ -175,6 +175,14 @@ def test_hosts_by_their_failures(picas: Shell, pool: Pool) -> None:
     assert json.loads(picas("hosts", "--since", "0s", "--json").out)["hosts"] == []
 
 
+def test_hosts_are_barred_one_after_the_other(picas: Shell, pool: Pool) -> None:
+    for host in ("node-1", "node-2"):
+        picas("hosts", "--bar", host)
+    assert set(orders(pool)["barred"]) == {"node-1", "node-2"}
+    picas("hosts", "--unbar", "node-1")
+    assert set(orders(pool)["barred"]) == {"node-2"}
+
+
 def test_a_host_is_barred_and_let_in_again(picas: Shell, pool: Pool) -> None:
     import socket
 
