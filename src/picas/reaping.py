@@ -11,6 +11,7 @@ with the pool for as long as any living pilot needs to give a sign after that.
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
@@ -90,7 +91,8 @@ class Reaper:
         self._budgets = budgets
         self._on_reaped = on_reaped
         self._in_touch_since: float | None = None
-        self._orphans_at = 0.0
+        # Not all at once, where many pilots begin at the same time.
+        self._orphans_at = machine.clock()[1] + ORPHAN_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311
 
     def in_touch(self) -> None:
         """Note that the pool has answered."""
@@ -101,11 +103,13 @@ class Reaper:
         """Note that it has not."""
         self._in_touch_since = None
 
-    def reap(self, *, sure: bool = False) -> Reaped:
+    def reap(self, *, sure: bool = False, orphans: bool | None = None) -> Reaped:
         """Take back what dead pilots hold now.
 
         Args:
             sure: the pool has not been out of reach: whoever is silent is so by himself.
+            orphans: look also for tokens whose pilot has no record at all, for which all locked ones are read; None:
+                now and then.
 
         Raises:
             PoolUnavailable, PoolRefused: as the pool does; what was done is done.
@@ -125,7 +129,7 @@ class Reaper:
                     dead[record.id] = record
                 else:
                     done.unsure.append(record.id)
-        if dead or self._is_time_for_orphans():
+        if dead or (self._is_time_for_orphans() if orphans is None else orphans):
             self._take_back(records, dead, done)
         for record in dead.values():
             _clear_up(record)
@@ -142,7 +146,7 @@ class Reaper:
         return machine.clock()[1] - self._in_touch_since >= needed
 
     def _is_time_for_orphans(self) -> bool:
-        """Whether to look for tokens whose pilot has no record at all: seldom, since all locked ones are read."""
+        """Whether to look for tokens whose pilot has no record."""
         now = machine.clock()[1]
         if now < self._orphans_at:
             return False

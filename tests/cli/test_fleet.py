@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from picas import machine
 from picas.pool import open_pool
 from picas.tokens import Claimer, Failure, Outcome
 
@@ -99,6 +100,21 @@ def test_a_silent_pilot_is_told_and_reaped(picas: Shell, pool: Pool) -> None:
     assert picas("pilots").out == "no pilots\n"
     assert pool.counts()[None] == 0
     assert pool.get("token_0").history[0]["failure"] == "lost"
+
+
+def test_status_takes_back_what_is_certain_and_tells(picas: Shell, pool: Pool) -> None:
+    pool.push(["a", "b"])
+    process = {**machine.this_process(), "begun": -1}  # ran here, and its number is another's now
+    work_of(pool, process=process)
+    answer = picas("status")
+    assert "took back 1 token of dead pilots: far-1-abc" in answer.out
+    assert answer.out.splitlines()[1].split() == ["todo", "2"]
+    work_of(pool, lease=-1.0)
+    told = picas("status", "--json").json
+    steady = pool.store.fleet is not None and pool.store.fleet.steady
+    assert (told["taken_back"], told["silent"]) == ((1, []) if steady else (0, ["far-1-abc"]))
+    if not steady:
+        assert "1 pilot not heard of for longer than the lease" in picas("status").out
 
 
 def test_a_pause_and_its_end(picas: Shell, pool: Pool) -> None:

@@ -24,6 +24,7 @@ def test_status_as_json_holds_the_four_counts_and_the_pace(mixed: Shell) -> None
     status = mixed.here("status", "--json").json
     assert status.pop("pool") == mixed.pool
     assert status.pop("wall_mean") > 0
+    assert (status.pop("taken_back"), status.pop("silent")) == (0, [])
     rate, window, left = status.pop("rate"), status.pop("rate_window"), status.pop("seconds_left")
     assert rate * window == pytest.approx(4)
     assert left == pytest.approx(2 / rate)

@@ -55,7 +55,7 @@ def silence(monkeypatch: pytest.MonkeyPatch, bench: Any, seconds: float = 100.0)
 
 
 def reap(bench: Any, budgets: Budgets = ONCE) -> Any:
-    return Reaper(bench.pool, budgets).reap(sure=True)
+    return Reaper(bench.pool, budgets).reap(sure=True, orphans=True)
 
 
 # --- Real processes ---

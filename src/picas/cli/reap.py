@@ -55,7 +55,7 @@ def command(call: options.Call, *, now: bool) -> output.View:
     from picas.reaping import Reaper  # noqa: PLC0415
 
     reaper = Reaper(pools.existing(call), Budgets())
-    done = reaper.reap(sure=now)
+    done = reaper.reap(sure=now, orphans=True)
     told = False
     while done.unsure:
         if not told:

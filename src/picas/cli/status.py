@@ -10,6 +10,7 @@ import click
 from picas.cli import options, output, pools, text
 from picas.cli.group import verb
 from picas.config import parse_duration
+from picas.errors import PicasError
 from picas.report import Status, status
 from picas.tokens import State
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from picas.pool import Pool
+    from picas.reaping import Reaped, Reaper
     from picas.selection import Selection
     from picas.stores.base import Progress
 
@@ -30,9 +32,10 @@ ENOUGH_FINISHED = 20
 class StatusView(output.View):
     """The status of a pool."""
 
-    def __init__(self, pool: str, found: Status) -> None:
+    def __init__(self, pool: str, found: Status, reaped: Reaped | None = None) -> None:
         self.pool = pool
         self.found = found
+        self.reaped = reaped
 
     def data(self) -> dict[str, object]:
         """See docs/reference/cli.md."""
@@ -45,6 +48,8 @@ class StatusView(output.View):
             "rate_window": found.window,
             "seconds_left": found.seconds_left,
             "wall_mean": found.wall_mean,
+            "taken_back": len(self.reaped.tokens) if self.reaped else 0,
+            "silent": self.reaped.unsure if self.reaped else [],
         }
 
     def lines(self, screen: output.Screen) -> Iterator[str]:
@@ -60,6 +65,12 @@ class StatusView(output.View):
             yield "other: documents whose lock and done fit no state; picas list --state other"
         if counts["error"]:
             yield "picas errors tells what failed"
+        if self.reaped and self.reaped.tokens:
+            taken = text.counted(len(self.reaped.tokens), "token")
+            yield f"took back {taken} of dead pilots: {', '.join(map(text.one_line, self.reaped.pilots))}"
+        if self.reaped and self.reaped.unsure:
+            silent = text.counted(len(self.reaped.unsure), "pilot")
+            yield f"{silent} not heard of for longer than the lease: picas pilots, picas reap"
 
     def _pace(self) -> Iterator[str]:
         found = self.found
@@ -86,22 +97,46 @@ class StatusView(output.View):
 @options.pass_call
 def command(call: options.Call, where: Selection | None, watch: float | None) -> output.View | None:
     """Show how many tokens are todo, locked, done and in error, the rate and the time left."""
-    pool = pools.existing(call)
+    look = _Look(pools.existing(call), where)
     if watch is None:
-        return _look(pool, where)
+        return look()
     while True:
-        view = _look(pool, where)
+        view = look()
         if not call.as_json:
             output.clear()
         output.show(view, as_json=call.as_json)
         time.sleep(max(watch, 0.1))
 
 
-def _look(pool: Pool, where: Selection | None) -> StatusView:
-    counts = pool.counts(where)
-    # Where nothing has finished there is no rate to ask for: a pool that was just filled answers at once.
-    has_rate = where is None and (counts[State.DONE] or counts[State.ERROR])
-    return StatusView(pool.url, status(counts, _progress(pool) if has_rate else None))
+class _Look:
+    """One look after the other at a pool."""
+
+    def __init__(self, pool: Pool, where: Selection | None) -> None:
+        self._pool = pool
+        self._where = where
+        self._reaper: Reaper | None = None
+
+    def __call__(self) -> StatusView:
+        """How it stands now; what dead pilots held is taken back first."""
+        pool, where = self._pool, self._where
+        counts = pool.counts(where)
+        reaped = self._reap() if counts[State.LOCKED] else None
+        if reaped and reaped.tokens:
+            counts = pool.counts(where)
+        # Where nothing has finished there is no rate to ask for: a pool that was just filled answers at once.
+        has_rate = where is None and (counts[State.DONE] or counts[State.ERROR])
+        return StatusView(pool.url, status(counts, _progress(pool) if has_rate else None), reaped)
+
+    def _reap(self) -> Reaped | None:
+        """What was taken back; None where that cannot be done, since nobody asked for it."""
+        from picas.budgets import Budgets  # noqa: PLC0415 - start-up
+        from picas.reaping import Reaper  # noqa: PLC0415
+
+        self._reaper = self._reaper or Reaper(self._pool, Budgets())
+        try:
+            return self._reaper.reap(orphans=False)
+        except PicasError:
+            return None
 
 
 def _progress(pool: Pool) -> Progress:
