@@ -23,7 +23,15 @@ from typing import TYPE_CHECKING
 
 from picas import journal, records
 from picas.budgets import Budgets
-from picas.errors import InfrastructureError, InvalidInput, PoolUnavailable, TokenRefused, TokenTooLarge
+from picas.credentials import check_ours
+from picas.errors import (
+    ConfigError,
+    InfrastructureError,
+    InvalidInput,
+    PoolUnavailable,
+    TokenRefused,
+    TokenTooLarge,
+)
 from picas.journal import Journal
 from picas.payload import Payload, file_payload
 from picas.records import FILES, SUFFIX, Kept
@@ -63,7 +71,12 @@ class Spool:
         self.directory = root / f"{name}-{hashlib.sha256(pool_url.encode()).hexdigest()[:8]}"
 
     def journal(self) -> Journal:
-        """A new journal, for one pilot."""
+        """A new journal, for one pilot.
+
+        Raises:
+            InfrastructureError: others can change what is in the spool.
+        """
+        self._check_ours()
         host = re.sub(r"[^A-Za-z0-9.]+", "-", socket.gethostname())
         return Journal(self.directory, f"{host}-{os.getpid()}-{os.urandom(4).hex()}")
 
@@ -107,7 +120,20 @@ class Spool:
             if not path.name.endswith((SUFFIX, FILES)) and not path.name.startswith(UNFINISHED)
         ]
 
+    def _check_ours(self) -> None:
+        """Make sure that nobody else can put results into the spool: they are sent in our name."""
+        try:
+            check_ours(self.directory)
+        except OSError:  # it is not there; or it cannot be looked at, which whoever uses it is told
+            return
+        except ConfigError as error:
+            raise InfrastructureError(
+                f"the spool cannot be used: {error.message}",
+                f"{error.advice} Or set PICAS_SPOOL to another directory.",
+            ) from error
+
     def _content(self) -> list[Path]:
+        self._check_ours()
         try:
             return sorted(self.directory.iterdir())
         except (FileNotFoundError, NotADirectoryError):

@@ -145,6 +145,18 @@ def test_names_that_lead_out_are_refused(picas: Shell, tmp_path: Path, name: str
     assert not (tmp_path / "out").exists()
 
 
+def test_a_name_that_leads_out_does_not_keep_the_files_of_other_tokens(picas: Shell, tmp_path: Path) -> None:
+    _finish_with(picas, "../../evil", "good1")
+    _finish_with(picas, "good2")
+    answer = picas.here("get", "--state", "done", "-o", str(tmp_path / "out"))
+    assert answer.code == 2
+    assert answer.err.startswith(
+        "picas: the name 'token_0/../../evil' leads out of the directory, or nowhere\n"
+    )
+    assert _saved(tmp_path / "out") == ["token_0/good1", "token_1/good2"]
+    assert not list(tmp_path.rglob("evil"))
+
+
 def test_links_that_lead_out_are_refused(picas: Shell, tmp_path: Path) -> None:
     _finish_with(picas, "plots/a.png")
     (tmp_path / "out").mkdir()

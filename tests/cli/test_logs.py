@@ -45,7 +45,7 @@ def test_a_pipe_gets_the_bytes_a_terminal_what_it_cannot_act_on(mixed: Shell) ->
         assert process.stderr.read() == b""
     terminal = mixed.terminal("logs", "trick2")
     assert terminal.end() == 0
-    assert terminal.text == "a\\x1b[31mred\tb\rc\r\n\\x9bx"
+    assert terminal.text == "a\\x1b[31mred\tb\r\nc\r\n\\x9bx"
 
 
 @pytest.mark.any_pool

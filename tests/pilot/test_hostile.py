@@ -11,9 +11,11 @@ import pytest
 
 from picas import machine
 from picas.budgets import Budgets
+from picas.errors import InfrastructureError
 from picas.payload import Payload
 from picas.pool import Result
 from picas.reaping import Reaper
+from picas.spool import Spool, flush
 from picas.stores.base import Change
 from picas.tokens import Claimer, Failure, Outcome
 
@@ -193,3 +195,25 @@ def test_numbers_that_are_no_times_keep_no_reaper_from_its_work(bench):
     body = {**odd.body, "picas": {**odd.picas, "run": run}}
     assert bench.pool.store.replace([Change(replace(odd, body=body))])[0] is not None
     assert token.id in reap(bench).tokens
+
+
+# --- The spool ---
+
+
+@pytest.mark.parametrize("how", ["writable by others", "of somebody else"])
+def test_a_spool_that_others_can_fill_is_not_used(bench, how):
+    bench.push("true")
+    spool = Spool(bench.spool, bench.pool.url).directory
+    spool.mkdir(parents=True)
+    if how == "writable by others":
+        spool.chmod(0o770)
+    elif os.geteuid() == 0:
+        os.chown(spool, 65534, 65534)
+    else:
+        pytest.skip("only root can give a directory away")
+    with pytest.raises(InfrastructureError, match="the spool cannot be used") as caught:
+        bench.run()
+    assert "PICAS_SPOOL" in caught.value.advice
+    assert bench.states() == {"token_0": "todo"}
+    with pytest.raises(InfrastructureError, match="the spool cannot be used"):
+        flush(bench.pool, bench.spool)

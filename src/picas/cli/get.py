@@ -104,17 +104,27 @@ def _saved(
     force: bool,
 ) -> Iterator[dict[str, Any]]:
     found = dict.fromkeys(names, False)
+    refused: InvalidInput | None = None
     for token in tokens:
         wanted = _wanted(token, names, logs=logs)
         for name in names:
             found[name] = found[name] or any(fnmatchcase(each, name) or each == name for each in wanted)
         above = (token.id,) if apart else ()
-        places = [(name, place_of(directory, *above, name)) for name in wanted]
+        places = []
+        for name in wanted:
+            try:
+                places.append((name, place_of(directory, *above, name)))
+            except InvalidInput as error:
+                if not apart:
+                    raise
+                refused = refused or error  # one bad name is not to keep the files of all others
         for _, place in places:
             check_free(place, force=force)
         for name, place in places:
             count = save(place, pool.read_attachment(token.id, name), force=force)
             yield {"id": token.id, "name": name, "path": str(place), "bytes": count}
+    if refused is not None:
+        raise refused
     missing = [name for name, there in found.items() if not there]
     if missing:
         raise TokenNotFound(f"there is no file {missing[0]}", "picas show ID lists a token's files.")

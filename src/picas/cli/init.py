@@ -15,7 +15,7 @@ from picas.cli import options, output, pools, text
 from picas.cli.group import verb
 from picas.credentials import KEYRING, NETRC, Source, from_netrc, to_keyring
 from picas.errors import InvalidInput, PoolRefused
-from picas.stores import connect
+from picas.stores import connect, path_of
 from picas.stores.admin import create_database, set_security, who_am_i
 from picas.stores.designs import Designs
 from picas.stores.reach import is_here
@@ -126,6 +126,7 @@ def command(
     if not found.pool.startswith(("http://", "https://")):
         if create or user or password_stdin or keyring:
             raise InvalidInput(f"{found.pool} is on no server", "It has no users, and picas push makes it.")
+        path_of(found.pool)  # says what is wrong with it
         configfile.change(file, {"pool": found.pool})
         return InitView(found)
     if found.pool.startswith("http:") and not is_here(urlsplit(found.pool).hostname or ""):

@@ -33,7 +33,7 @@ STATE_SECONDS = 1.0
 
 CHUNK_BYTES = 1 << 16
 
-KEPT_ON_TERMINAL = "\n\t\r"
+KEPT_ON_TERMINAL = "\n\t"
 
 
 class LogView(output.View):
@@ -102,7 +102,12 @@ def _print(pieces: Iterable[bytes]) -> None:
         return
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     for piece in pieces:
-        output.write(text.visible(decode(piece), keep=KEPT_ON_TERMINAL))
+        output.write(text.visible(_without_returns(decode(piece)), keep=KEPT_ON_TERMINAL))
+
+
+def _without_returns(shown: str) -> str:
+    """The text with a new line where it would go back to the beginning of one, so that nothing is written over."""
+    return shown.replace("\r\n", "\n").replace("\r", "\n")
 
 
 # --- Of finished attempts ----------------------------------------------------------------------------

@@ -51,9 +51,11 @@ def path_of(url: str) -> Path:
     """The file of an embedded pool, absolute.
 
     Raises:
-        ConfigError: the URL names none.
+        ConfigError: the URL names none, or is that of another kind of pool.
     """
-    rest = url.partition("://")[2]
+    scheme, _, rest = url.partition("://")
+    if scheme != "sqlite":
+        raise ConfigError(f"there is no kind of pool called '{scheme}'", POOL_FORMS)
     if not rest.startswith("/") or rest == "/":
         raise ConfigError(f"'{url}' does not name a file", POOL_FORMS)
     return Path(unquote(rest[1:])).absolute()
