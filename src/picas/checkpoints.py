@@ -13,11 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Callable
 
 from picas.backoff import Backoff
-from picas.errors import PoolUnavailable, TokenNotFound
+from picas.errors import InfrastructureError, PicasError, PoolUnavailable, TokenNotFound
 from picas.scratch import FETCHED, scratch_error
 
 if TYPE_CHECKING:
-    from picas.errors import InfrastructureError, PicasError
     from picas.pool import Pool
     from picas.tokens import Token
 
@@ -66,6 +65,11 @@ class Checkpoints:
             except OSError as error:
                 self._fetched[token.claim_id] = scratch_error(directory, error)
                 return
+            except PicasError as error:  # not to the harm of the other tokens that were claimed with this one
+                self._fetched[token.claim_id] = InfrastructureError(
+                    f"its checkpoint cannot be read: {error.message}", error.advice
+                )
+                return
             self._fetched[token.claim_id] = None
             return
 
@@ -97,7 +101,7 @@ class Checkpoints:
         """Let what was fetched be an attempt's working directory, which is empty so far.
 
         Raises:
-            InfrastructureError: there was no room for it.
+            InfrastructureError: there was no room for it, or it could not be read.
         """
         claim = token.claim_id or ""
         if claim not in self._fetched:

@@ -32,8 +32,8 @@ LEAVE_SECONDS = 30.0
 LEAVE_SHARE = 0.1
 """The same as a share of all the time that the pilot has, where that is little."""
 
-LEAVE_OF_WARNING = 0.5
-"""The most that this takes of the time between warning and end."""
+LEAVE_OF_WARNING = 0.25
+"""The same as a share of the time between warning and end, where the work is warned: who has much to save says so."""
 
 GRACE_SHARE = 0.5
 """How much of what is then left work may use to end by itself, before it is killed."""
@@ -44,6 +44,11 @@ EXIT_STOPPED = 128 + signal.SIGTERM
 
 ALARM = signal.SIGURG
 """What the main thread gets: a signal that does nothing to those who do not expect it."""
+
+
+def told_now(notice: Notice) -> Ending:
+    """The end of a pilot's time that nobody knew of until the pilot itself got the signal."""
+    return Ending(End(time.time() + notice.seconds, signal.Signals(notice.number).name), notice)
 
 
 class Ending:
@@ -63,9 +68,10 @@ class Ending:
         self._warning = warning
         now = time.monotonic()
         self._ends_at = monotonic(end.at)
-        leave = min(LEAVE_SECONDS, LEAVE_SHARE * max(0.0, self._ends_at - now))
-        if warning is not None:
-            leave = min(leave, LEAVE_OF_WARNING * warning.seconds)
+        if warning is None:
+            leave = min(LEAVE_SECONDS, LEAVE_SHARE * max(0.0, self._ends_at - now))
+        else:
+            leave = LEAVE_OF_WARNING * warning.seconds
         self.stops_at = self._ends_at - leave
         self.closes_at = self.stops_at if warning is None else self._ends_at - warning.seconds
         self._warned = False

@@ -33,6 +33,12 @@ OTHERS = 200
 MEASURED = 1000
 """How many of this pilot's own are remembered."""
 
+FEW = 100
+"""While so few are known, each of them counts at once."""
+
+FRESH_SECONDS = 1.0
+"""After so long at the latest any other one does: tokens may take less time than it takes to sort these."""
+
 MOST_TEXTS = 50
 """Declared times that are no numbers and are left by name; of more, all that are no numbers are left."""
 
@@ -52,7 +58,8 @@ class Horizon:
         self._closes_at = closes_at
         self._walls: deque[float] = deque(maxlen=MEASURED)
         self._lock = threading.Lock()
-        self._expected: float | None = None  # None: to be computed
+        self._expected = 0.0
+        self._expected_until = math.inf  # when it is computed anew
         self._asked = False
         self._limit: int | None = None  # seconds: more than that was found not to fit
         self._texts: set[str] = set()
@@ -88,15 +95,17 @@ class Horizon:
         found = [float(wall) for wall in walls]
         with self._lock:
             self._walls.extend(found)
-            self._expected = None
+            few = len(self._walls) <= FEW
+            self._expected_until = min(self._expected_until, time.monotonic() + (0 if few else FRESH_SECONDS))
 
     @property
     def expected(self) -> float:
         """Seconds that a token takes that does not say so itself; 0 as long as nobody knows."""
         with self._lock:
-            if self._expected is None:
+            if time.monotonic() >= self._expected_until:
                 walls = sorted(self._walls)
                 self._expected = walls[math.ceil(SHARE * len(walls)) - 1] if walls else 0.0
+                self._expected_until = math.inf
             return self._expected
 
     # --- What fits ---

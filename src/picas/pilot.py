@@ -28,6 +28,7 @@ from picas.ending import (
     find_ending,
     put_back,
     stopped_at_end,
+    told_now,
     with_old_checkpoint,
 )
 from picas.errors import InfrastructureError, InvalidInput, PicasError, PoolUnavailable
@@ -292,6 +293,7 @@ class Pilot:
                     on_news=self._heed,
                     on_problem=self._problem,
                     on_reaped=self._tell_reaped,
+                    spool=self._spool,
                 )
                 self._supply = Supply(
                     self.pool,
@@ -770,9 +772,12 @@ class Pilot:
             return
         # What our caller has us ignore (nohup, a job in a script's background) stays ignored.
         heeded = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        before = {number: signal.signal(number, self._on_signal) for number in heeded}
+        before: dict[int, Any] = {number: signal.signal(number, self._on_signal) for number in heeded}
         # Not ignored, whatever our parent thought, else the exit codes of children are lost.
         noticed = children.needs_signal
+        if self._notice is not None and self._notice.number not in before:
+            # Batch systems send it themselves, if they are told to, and not only to the work.
+            before[self._notice.number] = signal.signal(self._notice.number, self._on_notice)
         before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _notice if noticed else signal.SIG_DFL)
         wakeup = signal.set_wakeup_fd(children.bell_fd, warn_on_full_buffer=False)
         try:
@@ -800,6 +805,10 @@ class Pilot:
         if self._ending is not None and self._ending.over:
             self._reason = self._reason or "walltime"
             self._interruptible.interrupt()
+
+    def _on_notice(self, number: int, frame: FrameType | None) -> None:
+        if self._notice is not None and (self._ending is None or not self._ending.closed):
+            self._ending = told_now(self._notice)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._cancelling is not None:

@@ -16,6 +16,7 @@ from picas import checkpoints
 from picas.budgets import Budgets
 from picas.ending import LEAVE_SECONDS, Ending
 from picas.errors import InfrastructureError, InvalidInput
+from picas.inprocess import Interrupted, OwnWork
 from picas.payload import Payload
 from picas.pool import Result
 from picas.stores.base import Change
@@ -230,7 +231,7 @@ def test_a_function_in_the_pilots_own_process_is_interrupted_and_its_token_goes_
         time.sleep(1000)
 
     bench.push("x", "y")
-    summary = bench.run(work, until=time.time() + 5, order="oldest")
+    summary = bench.run(work, until=time.time() + 3, order="oldest")
     assert (summary.reason, summary.released) == ("walltime", 1)
     assert bench.token().history[0]["failure"] == "preempted"
     assert bench.states() == {"token_0": "todo", "token_1": "todo"}
@@ -266,6 +267,56 @@ def test_without_a_signal_files_of_work_that_was_stopped_are_no_checkpoint(bench
     assert bench.token().checkpoint == ()
     bench.run(["bash", "-c", "ls"])
     assert bench.out() == ""
+
+
+def test_a_batch_system_may_send_the_signal_itself(bench, eventually):
+    """As Slurm does before it preempts a job, whose end nobody knew."""
+    bench.push(COUNTS.format(code=3), "true")
+    pilot = bench.start(signal="USR1@120", collect=["state"], order="oldest")
+    with logs_of(bench, eventually, "ready"):
+        pilot.signal(signal.SIGUSR1)
+    summary = pilot.summary()
+    assert (summary["reason"], summary["released"], summary["done"]) == ("walltime", 1, 0)
+    assert "SIGUSR1" in summary["because"]
+    assert bench.token().checkpoint == ("state",)
+    assert bench.token("token_1").attempt == 0
+
+
+def test_work_in_the_pilots_own_process_that_says_itself_how_it_ends_is_interrupted(bench):
+    class Sleeper(OwnWork):
+        def run(self, token, interruptible):
+            started = time.time()
+            try:
+                with interruptible.within(lambda: None):
+                    time.sleep(1000)
+            except Interrupted:
+                outcome = Outcome(0, started, time.time(), Failure.RELEASED)
+                return Result(token, outcome)
+
+    bench.push("x", "y")
+    summary = bench.run(Sleeper(), until=time.time() + 3)
+    assert (summary.reason, summary.released) == ("walltime", 1)
+    assert bench.states() == {"token_0": "todo", "token_1": "todo"}
+
+
+def test_a_pilot_that_waits_for_work_leaves_at_its_end(bench):
+    summary = bench.run(wait=True, until=time.time() + 1)
+    assert (summary.reason, summary.done) == ("walltime", 0)
+
+
+def test_by_the_clock_too_work_is_warned_stopped_and_goes_on(bench):
+    """Nothing is helped along here: only the time passes, more of it where the machine is slow."""
+    for seconds in (6, 60):
+        bench.pool.delete(bench.pool.tokens())
+        bench.push({"_id": "token_0", "input": COUNTS.format(code=75)}, again=True)
+        end = time.time() + seconds
+        summary = bench.run(until=end, signal=f"USR1@{seconds - 2}", collect=("state",), budgets=AT_ONCE)
+        assert summary.reason == "walltime"
+        if bench.token().checkpoint:
+            break
+    assert time.time() < end
+    assert bench.run().done == 1
+    assert bench.out() == "from 42\n"
 
 
 # --- What becomes of a checkpoint --------------------------------------------------------------------
@@ -417,7 +468,8 @@ def test_there_is_time_to_leave():
     assert leaves(3600) == pytest.approx((LEAVE_SECONDS, LEAVE_SECONDS), abs=1)
     assert leaves(60) == pytest.approx((6, 6), abs=1)
     assert leaves(3600, Notice(10, 120)) == pytest.approx((30, 120), abs=1)
-    assert leaves(3600, Notice(10, 20)) == pytest.approx((10, 20), abs=1)
+    assert leaves(3600, Notice(10, 20)) == pytest.approx((5, 20), abs=1)
+    assert leaves(3600, Notice(10, 600)) == pytest.approx((150, 600), abs=1)
 
 
 @pytest.mark.parametrize(
