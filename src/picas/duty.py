@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from picas.budgets import Budgets
     from picas.pool import Pool
+    from picas.spool import Spool
     from picas.tokens import Claimer
 
 LEAST_BEATS = 2
@@ -43,6 +44,8 @@ class Duty:
         about: what to say of it, beside who it is; called on another thread.
         on_news: called on another thread when an order came.
         on_problem: called on another thread with what goes wrong and is tried again.
+        on_reaped: called on any thread with what was taken back from dead pilots.
+        spool: where results wait.
     """
 
     def __init__(  # noqa: PLR0913 - as many as a pilot has to say
@@ -57,6 +60,7 @@ class Duty:
         on_news: Callable[[], None],
         on_problem: Callable[[PicasError], None],
         on_reaped: Callable[[Reaped], None],
+        spool: Spool,
     ) -> None:
         self._pilot = claimer.pilot
         self._host = claimer.host
@@ -74,7 +78,7 @@ class Duty:
         self._orders = Orders({})
         self._heart: Heart | None = None
         self.ready = threading.Event()
-        self.reaper = Reaper(pool, budgets, on_reaped)
+        self.reaper = Reaper(pool, budgets, on_reaped, spool)
         if self._fleet is None or lease is None:
             self.ready.set()
             return

@@ -12,16 +12,18 @@ with the pool for as long as any living pilot needs to give a sign after that.
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from picas import machine, tokens
 from picas.children import kill_left_over
-from picas.errors import TokenRefused
+from picas.errors import InfrastructureError, TokenRefused
 from picas.payload import capped_log
 from picas.pool import Result
 from picas.scratch import is_left_over, is_own_file, remove
+from picas.spool import Spool, default_spool
 from picas.stores.base import Change
 from picas.tokens import Failure, Outcome, State, log_names
 
@@ -82,12 +84,18 @@ class Reaper:
     Args:
         budgets: how often a token may lose its pilot.
         on_reaped: called with what was done, if anything was.
+        spool: where pilots of this machine may have left results; the default one if None.
     """
 
     def __init__(
-        self, pool: Pool, budgets: Budgets, on_reaped: Callable[[Reaped], None] = lambda _: None
+        self,
+        pool: Pool,
+        budgets: Budgets,
+        on_reaped: Callable[[Reaped], None] = lambda _: None,
+        spool: Spool | None = None,
     ) -> None:
         self._pool = pool
+        self._spool = spool or Spool(default_spool(), pool.url)
         self._budgets = budgets
         self._on_reaped = on_reaped
         self._in_touch_since: float | None = None
@@ -122,13 +130,15 @@ class Reaper:
         self.in_touch()
         dead = {}
         for record in records.values():
-            if machine.is_gone(record.fields.get("process")):
+            if _is_here(record):
                 dead[record.id] = record
-            elif record.silent > lease_of(record):
-                if sure or fleet.steady or self._is_certain(record):
-                    dead[record.id] = record
-                else:
-                    done.unsure.append(record.id)
+            elif record.silent <= lease_of(record):
+                continue
+            elif sure or fleet.steady or self._is_certain(record):
+                dead[record.id] = record
+            else:
+                done.unsure.append(record.id)
+        self._send_what_is_left(dead)
         if dead or (self._is_time_for_orphans() if orphans is None else orphans):
             self._take_back(records, dead, done)
         for record in dead.values():
@@ -139,6 +149,12 @@ class Reaper:
         if done.tokens or done.pilots:
             self._on_reaped(done)
         return done
+
+    def _send_what_is_left(self, dead: dict[str, PilotRecord]) -> None:
+        """Bring home what pilots of this machine have finished and could not tell any more: it is not run again."""
+        if any(_is_here(record) for record in dead.values()):
+            with suppress(InfrastructureError):
+                self._spool.flush(self._pool)
 
     def _is_certain(self, record: PilotRecord) -> bool:
         assert self._in_touch_since is not None

@@ -11,9 +11,10 @@ import pytest
 
 from picas import machine, orders
 from picas.budgets import Budgets
-from picas.pool import Verdict, open_pool
+from picas.pool import Result, Verdict, open_pool
 from picas.reaping import Reaper
 from picas.selection import Selection
+from picas.spool import Spool
 from picas.stores.base import Change, PilotRecord
 from picas.tokens import Claimer, Failure, Outcome, State, Token, claim
 
@@ -354,3 +355,16 @@ def test_a_paused_pool_gives_nothing_out(bench, eventually):
     eventually(lambda: bench.states() == {"token_0": "done", "token_1": "done"})
     pilot.signal(signal.SIGTERM)
     pilot.summary()
+
+
+def test_what_a_pilot_of_this_machine_had_finished_is_not_run_again(bench):
+    bench.push("a")
+    (token,) = claimed(bench, process={**machine.this_process(), "begun": -1})
+    spool = Spool(bench.spool, bench.pool.url)
+    journal = spool.journal()
+    now = time.time()
+    journal.keep([Result(token, Outcome(0, now - 1, now))], ONCE)
+    journal.close()
+    done = Reaper(bench.pool, ONCE, spool=spool).reap()
+    assert (done.tokens, done.pilots) == ([], ["gone"])
+    assert (bench.token().state, bench.token().claim_id) == (State.DONE, token.claim_id)
