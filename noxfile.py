@@ -118,6 +118,13 @@ def cluster(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def faults(session: nox.Session) -> None:
+    """Crashes at every write, full disks, killed pilots: thousands of rounds, of which `tests` runs a part."""
+    _install(session, "test")
+    session.run("pytest", "tests/faults", "-o", "faulthandler_timeout=3600", *session.posargs)
+
+
+@nox.session(default=False)
 def benchmarks(session: nox.Session) -> None:
     """The tables of benchmarks/, compared with other programs; what follows ``--`` chooses among them."""
     _install(session, "test")
