@@ -97,7 +97,12 @@ class Budgets:
         """
         if outcome.failure is Failure.RELEASED:
             return tokens.release(
-                token, outcome.ended, started=outcome.started, logs=logs, checkpoint=outcome.checkpoint
+                token,
+                outcome.ended,
+                started=outcome.started,
+                logs=logs,
+                checkpoint=outcome.checkpoint,
+                notes=outcome.notes,
             )
         pause = self.pause_before(token, outcome)
         if pause is None:

@@ -193,6 +193,14 @@ def put_back(result: Result, *, checkpoint: bool = False) -> Result:
     return replace(result, outcome=outcome, files=files, edits=None)
 
 
+def not_its_fault(result: Result) -> Result:
+    """The result of an attempt that failed because of the machine: put back, with a note on how it had ended."""
+    old = result.outcome
+    back = put_back(result)
+    note = f"it failed, as others did on this machine: exit code {old.exit_code}, {old.message}"
+    return replace(back, outcome=replace(back.outcome, notes=(*old.notes, note)))
+
+
 def with_old_checkpoint(result: Result) -> Result:
     """The result of an attempt that failed, without what would replace the checkpoint that it began with."""
     failure = result.outcome.failure

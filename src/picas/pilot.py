@@ -26,6 +26,7 @@ from picas.ending import (
     Ending,
     ended_after_warning,
     find_ending,
+    not_its_fault,
     put_back,
     stopped_at_end,
     told_now,
@@ -734,7 +735,7 @@ class Pilot:
             self._wait_and_tick()
         if self._quick is not None:
             kept = self._quick.let_go()
-            self._send(map(put_back, kept) if self._quick.why else kept)
+            self._send(map(not_its_fault, kept) if self._quick.why else kept)
         if self._next is not None:
             self._next.discard()
         # Who sends a signal may soon send one that cannot be heeded: then no answer is waited for any longer.
@@ -777,6 +778,8 @@ class Pilot:
         noticed = children.needs_signal
         if self._notice is not None and self._notice.number not in before:
             # Batch systems send it themselves, if they are told to, and not only to the work.
+            self._pid = os.getpid()
+            self._before_notice = signal.getsignal(self._notice.number)
             before[self._notice.number] = signal.signal(self._notice.number, self._on_notice)
         before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _notice if noticed else signal.SIG_DFL)
         wakeup = signal.set_wakeup_fd(children.bell_fd, warn_on_full_buffer=False)
@@ -807,7 +810,10 @@ class Pilot:
             self._interruptible.interrupt()
 
     def _on_notice(self, number: int, frame: FrameType | None) -> None:
-        if self._notice is not None and (self._ending is None or not self._ending.closed):
+        if os.getpid() != self._pid:  # in the child of a function that heeds it not: as if we were not there
+            signal.signal(number, self._before_notice)
+            os.kill(os.getpid(), number)
+        elif self._notice is not None and (self._ending is None or not self._ending.closed):
             self._ending = told_now(self._notice)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

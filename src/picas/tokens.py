@@ -693,12 +693,14 @@ def release(
     started: float | None = None,
     logs: Iterable[str] = (),
     checkpoint: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
 ) -> Token:
     """The token given back unfinished by the pilot that holds it: todo, and nothing is held against it.
 
     Args:
         started: when its work began; None if it never did, and then the attempt does not count at all.
         checkpoint: names of attached files that the next attempt is to begin with.
+        notes: what people should know of the attempt.
     """
     ours = dict(token.picas)
     if started is None:
@@ -706,7 +708,7 @@ def release(
         ours.pop("run", None)
     else:
         usage = Usage(max(0.0, now - started))
-        outcome = Outcome(0, started, now, Failure.RELEASED, usage=usage, checkpoint=checkpoint)
+        outcome = Outcome(0, started, now, Failure.RELEASED, usage=usage, notes=notes, checkpoint=checkpoint)
         _note_checkpoint(ours, outcome)
         ours["run"] = {**_ended_run(token, outcome, logs), "exit_code": ""}
         _archive_run(ours)

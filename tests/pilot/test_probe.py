@@ -97,6 +97,7 @@ def test_after_so_many_quick_failures_in_a_row_all_tokens_go_back_uncharged(benc
     tried = [token for token in tokens if token.history]
     assert 5 <= len(tried) <= 5 + 2 * workers
     assert {token.history[0]["failure"] for token in tried} == {"released"}
+    assert sum("exit code 1" in str(token.history[0].get("notes")) for token in tried) >= 5
     assert bench.out(tried[0].id) == "tried\n"
     assert bench.left_in_scratch() == []
 

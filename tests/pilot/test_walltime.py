@@ -226,6 +226,16 @@ def test_a_function_may_heed_the_signal(bench, running, eventually, workers):
     assert bench.token().output == {"state": "saved by a function"}
 
 
+def test_a_function_that_does_not_heed_the_signal_is_ended_by_it(bench, eventually):
+    bench.push("x")
+    source = "import time\ndef work(token):\n    print('ready', flush=True)\n    time.sleep(1000)\n"
+    pilot = bench.start(source, signal="USR1@120", budgets=None)
+    with logs_of(bench, eventually, "ready"):
+        pilot.signal(signal.SIGUSR1)
+    assert pilot.summary()["released"] == 1
+    assert bench.token().history[0]["exit_code"] == 128 + signal.SIGUSR1
+
+
 def test_a_function_in_the_pilots_own_process_is_interrupted_and_its_token_goes_back(bench):
     def work(token):
         time.sleep(1000)

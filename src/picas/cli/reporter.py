@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from picas.cli import output, text
+from picas.pool import Verdict
 from picas.tokens import Failure
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Reporter:
         if outcome is None or token is None:
             return
         self._ended += 1
-        failed = outcome.failure not in (None, Failure.RELEASED)
+        failed = outcome.failure is not None and not _is_put_back(event)
         self._failed += failed
         if self._verbose:
             self._tell(self._token_line(event))
@@ -83,13 +84,13 @@ class Reporter:
         assert token is not None
         screen = self._out.screen
         parts = [time.strftime("%H:%M:%S"), text.visible(token.id)]
-        if outcome.failure is Failure.RELEASED:
+        if _is_put_back(event):
             parts.append("put back")
         else:
             verdict = event.verdict.value if event.verdict else "done"
             parts.append(screen.state(verdict))
             parts.append(text.duration(outcome.ended - outcome.started))
-        if outcome.failure not in (None, Failure.RELEASED):
+        if outcome.failure is not None and not _is_put_back(event):
             parts.extend((f"exit {outcome.exit_code}", text.visible(outcome.message)))
         return "  ".join(parts).rstrip()
 
@@ -120,3 +121,10 @@ class Reporter:
         parts.append(f"{text.rate(self._ended / seconds)}/s")
         parts.append(text.duration(seconds))
         return ", ".join(parts)
+
+
+def _is_put_back(event: Event) -> bool:
+    """Whether a token went back through no fault of its work."""
+    failure = event.outcome.failure if event.outcome is not None else None
+    retried = event.verdict is Verdict.RETRY
+    return failure is Failure.RELEASED or (failure is Failure.PREEMPTED and retried)
