@@ -92,6 +92,15 @@ def logs_of(bench, eventually, text):
     yield
 
 
+def when_it_has_begun(bench, work):
+    """What a pilot did whose time ended soon, but not before it had begun a token: a busy machine is slow."""
+    for seconds in (3, 30, 90):
+        summary = bench.run(work, until=time.time() + seconds, order="oldest")
+        if bench.token().attempt:
+            break
+    return summary
+
+
 # --- What runs when the time ends --------------------------------------------------------------------
 
 
@@ -241,7 +250,7 @@ def test_a_function_in_the_pilots_own_process_is_interrupted_and_its_token_goes_
         time.sleep(1000)
 
     bench.push("x", "y")
-    summary = bench.run(work, until=time.time() + 3, order="oldest")
+    summary = when_it_has_begun(bench, work)
     assert (summary.reason, summary.released) == ("walltime", 1)
     assert bench.token().history[0]["failure"] == "preempted"
     assert bench.states() == {"token_0": "todo", "token_1": "todo"}
@@ -304,7 +313,7 @@ def test_work_in_the_pilots_own_process_that_says_itself_how_it_ends_is_interrup
                 return Result(token, outcome)
 
     bench.push("x", "y")
-    summary = bench.run(Sleeper(), until=time.time() + 3)
+    summary = when_it_has_begun(bench, Sleeper())
     assert (summary.reason, summary.released) == ("walltime", 1)
     assert bench.states() == {"token_0": "todo", "token_1": "todo"}
 
