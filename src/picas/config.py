@@ -37,6 +37,9 @@ POOL_VARIABLE = "PICAS_POOL"
 ORDERS = ("priority", "oldest", "newest")
 """In which order todo tokens are claimed: highest priority first and the oldest among equals, or by age alone."""
 
+BUDGETS = ("lost", "infrastructure", "preempted", "again")
+"""Classes of failures that are tried again without a charge to ``max-scrub``, see `picas.budgets.Budgets`."""
+
 AUTHENTICATIONS = ("basic", "session", "jwt")
 """How a server is told who asks: a password each time, a cookie got with it, or a token in its place."""
 
@@ -176,6 +179,32 @@ def parse_size(text: str) -> int:
     return int(float(found[1]) * _BYTES[found[2].lower()])
 
 
+def parse_codes(text: str) -> tuple[int, ...]:
+    """Exit codes: ``75``, or several: ``75,111``.
+
+    Raises:
+        InvalidInput: they are none that a failure has.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if all(re.fullmatch(r"[0-9]{1,3}", part) and 1 <= int(part) <= 255 for part in parts):
+        return tuple(map(int, parts))
+    raise InvalidInput(f"'{text}' is no exit code that a failure has", "Write numbers from 1 to 255: 75,111.")
+
+
+def parse_budget(text: str) -> dict[str, int]:
+    """How often to try again, by class of failures: ``lost=5`` or ``lost=5,preempted=50``.
+
+    Raises:
+        InvalidInput: it says something else.
+    """
+    pairs = [part.strip().partition("=") for part in text.split(",")]
+    if all(name in BUDGETS and re.fullmatch(r"[0-9]{1,9}", count) for name, _, count in pairs):
+        return {name: int(count) for name, _, count in pairs}
+    raise InvalidInput(
+        f"'{text}' is no budget", f"Write for example lost=5,preempted=50. There are: {', '.join(BUDGETS)}."
+    )
+
+
 # --- How a server is reached -------------------------------------------------------------------------
 
 
@@ -312,6 +341,10 @@ def _is_size(value: Any) -> bool:
     return parse_size(value) >= 0 if isinstance(value, str) else type(value) is int and value >= 0
 
 
+def _is_codes(value: Any) -> bool:
+    return type(value) in (str, int) and bool(parse_codes(str(value)))
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
@@ -321,6 +354,11 @@ _Known = dict[str, tuple[str, Callable[[Any], bool]]]
 _RUN: _Known = {
     "workers": ("a whole number of at least 1", _is_count(1)),
     "max-scrub": ("a whole number of at least 0", _is_count(0)),
+    "retry-on": ("an exit code, or several such as '75,111'", _is_codes),
+    "budget": (
+        "text such as 'lost=5,preempted=50'",
+        lambda value: isinstance(value, str) and bool(parse_budget(value)),
+    ),
     "max-time": ("a time such as '2h'", _is_duration),
     "task-timeout": ("a time such as '2h'", _is_duration),
     "lease": ("a time such as '5m'", _is_duration),

@@ -8,6 +8,7 @@ import re
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,8 +108,8 @@ def collected_files(attempt: Attempt, patterns: tuple[str, ...]) -> tuple[list[P
     return files, refused
 
 
-def last_line(path: str) -> str:
-    """The last line with anything in it of a text file, at most `LAST_LINE_BYTES` of it; "" if there is none.
+def last_lines(path: str, count: int) -> list[str]:
+    """The last lines with anything in them of a text file, the very last one first, of `LAST_LINE_BYTES` at its end.
 
     What a terminal would take for orders, and what cannot be printed, is left out.
     """
@@ -118,9 +119,9 @@ def last_line(path: str) -> str:
             file.seek(max(0, size - LAST_LINE_BYTES))
             lines = file.read().decode("utf-8", "replace").splitlines()
     except OSError:
-        return ""
+        return []
     clean = ("".join(filter(str.isprintable, _ORDERS.sub("", line))).strip() for line in reversed(lines))
-    return next((line for line in clean if line), "")
+    return list(islice((line for line in clean if line), count))
 
 
 _ORDERS = re.compile(

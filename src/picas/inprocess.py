@@ -125,7 +125,7 @@ def call(
         failure = Failure.RELEASED
     except BaseException as error:  # noqa: BLE001 - whatever it was, it ends the attempt, not the pilot
         exit_code, message, exception = told(error)
-        failure = Failure.APPLICATION if exit_code else None
+        failure = _class_of(error) if exit_code else None
         logs[1].write(exception)
     wall = time.monotonic() - clock
     usage = Usage(wall, time.process_time() - cpu)
@@ -143,6 +143,10 @@ def call(
     )
     directory = attempt.directory if attempt.made else ""
     return Result(attempt.token, outcome, payloads, tuple(files), directory)
+
+
+def _class_of(error: BaseException) -> Failure:
+    return Failure.MEMORY if isinstance(error, MemoryError) else Failure.APPLICATION
 
 
 class _Printed(io.TextIOBase):

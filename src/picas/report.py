@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from picas.tokens import State, finished_at, js_parse_int
+from picas.tokens import Failure, State, finished_at, js_parse_int
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from picas.stores.base import Progress
     from picas.tokens import Token
@@ -75,7 +76,7 @@ class FailureGroup:
         exit_code: of the work; None where the document has none.
         failure: the value of a `picas.tokens.Failure`; None where only other clients touched the token.
         message: the message of all of them; if they differ in numbers or paths, with ``N`` and ``PATH`` there.
-        count: how many tokens.
+        count: how many tokens, or attempts.
         examples: ids of the first few.
         first, last: when the first and the last of them ended, Unix seconds; None where no token tells.
     """
@@ -94,44 +95,87 @@ class Failures:
     """All failures of a pool.
 
     Attributes:
-        total: how many tokens.
-        groups: the largest group first.
-        other: tokens that are in none of the groups, because there were too many groups.
+        total: how many tokens, or attempts.
+        classes: how many of each class, the largest first; "" for those that only other clients know.
+        groups: those of the largest class first, and of each class the largest first.
+        other: failures that are in none of the groups, because there were too many groups.
     """
 
     total: int
+    classes: dict[str, int]
     groups: list[FailureGroup]
     other: int
 
 
-def failures(tokens: Iterable[Token]) -> Failures:
-    """Failed tokens in groups of equal exit code, cause, and last message but for numbers and paths."""
+class _Failed(NamedTuple):
+    """One failure."""
+
+    token_id: str
+    exit_code: int | None
+    failure: str | None
+    message: str
+    ended: float | None
+
+
+def failures(tokens: Iterable[Token], *, retried: bool = False) -> Failures:
+    """Failures in groups of equal class, exit code, and message but for numbers and paths.
+
+    Args:
+        tokens: tokens in error; with ``retried`` tokens in any state.
+        retried: count the attempts that failed and were made again, in place of tokens that ended in error.
+    """
     groups: dict[tuple[int | None, str | None, str], FailureGroup] = {}
-    total = other = 0
+    classes: Counter[str] = Counter()
+    other = 0
     for token in tokens:
-        total += 1
-        exit_code = js_parse_int(token.get("exit_code"))
-        failure = token.run.get("failure")
-        failure = failure if isinstance(failure, str) else None
-        message = last_message(token)
-        key = (exit_code, failure, normalised(message))
-        group = groups.get(key)
-        if group is None:
-            if len(groups) == MAX_GROUPS:
-                other += 1
-                continue
-            group = groups[key] = FailureGroup(exit_code, failure, message)
-        elif group.message != message:
-            group.message = key[2]
-        _add(group, token)
-    return Failures(total, sorted(groups.values(), key=lambda group: -group.count), other)
+        for failed in _retried(token) if retried else [_ended_in_error(token)]:
+            classes[failed.failure or ""] += 1
+            key = (failed.exit_code, failed.failure, normalised(failed.message))
+            group = groups.get(key)
+            if group is None:
+                if len(groups) == MAX_GROUPS:
+                    other += 1
+                    continue
+                group = groups[key] = FailureGroup(failed.exit_code, failed.failure, failed.message)
+            elif group.message != failed.message:
+                group.message = key[2]
+            _add(group, failed)
+    ranked = sorted(
+        groups.values(), key=lambda group: (-classes[group.failure or ""], group.failure or "", -group.count)
+    )
+    return Failures(sum(classes.values()), dict(classes.most_common()), ranked, other)
 
 
-def _add(group: FailureGroup, token: Token) -> None:
+def _ended_in_error(token: Token) -> _Failed:
+    failure = token.run.get("failure")
+    return _Failed(
+        token.id,
+        js_parse_int(token.get("exit_code")),
+        failure if isinstance(failure, str) else None,
+        last_message(token),
+        finished_at(token.body),
+    )
+
+
+def _retried(token: Token) -> Iterator[_Failed]:
+    """The attempts in a token's history that failed."""
+    for entry in token.history:
+        failure, ended, message = entry.get("failure"), entry.get("ended"), entry.get("message")
+        if isinstance(failure, str) and failure != Failure.RELEASED.value:
+            yield _Failed(
+                token.id,
+                js_parse_int(entry.get("exit_code")),
+                failure,
+                message[:MAX_MESSAGE] if isinstance(message, str) else "",
+                float(ended) if isinstance(ended, (int, float)) else None,
+            )
+
+
+def _add(group: FailureGroup, failed: _Failed) -> None:
     group.count += 1
-    if len(group.examples) < MAX_EXAMPLES:
-        group.examples.append(token.id)
-    ended = finished_at(token.body)
+    if len(group.examples) < MAX_EXAMPLES and failed.token_id not in group.examples:
+        group.examples.append(failed.token_id)
+    ended = failed.ended
     if ended is not None:
         group.first = ended if group.first is None else min(group.first, ended)
         group.last = ended if group.last is None else max(group.last, ended)

@@ -13,7 +13,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Union
 
 from picas.children import Ended, group_lives, signal_group
-from picas.harvest import harvest, last_line
+from picas.harvest import harvest, last_lines
+from picas.outofmemory import EXIT_KILLED, LAST_WORDS, kills, says_so
 from picas.pool import Result
 from picas.tokens import Failure, Outcome, Usage
 
@@ -99,6 +100,8 @@ class Runner:
         self._cancelled = False
         self._killed = False
         self._linger_to = 0.0
+        self._kills = kills().mark()
+        self._no_memory = False
         self._claim = attempt.token.claim_id or ""
         children.expect(self._claim)
         try:
@@ -200,6 +203,8 @@ class Runner:
         """Its command has ended; what is left of the group gets a moment, then is killed."""
         self._ended = ended
         self._ended_at = now
+        if self.phase is Phase.RUNNING and ended.exit_code == EXIT_KILLED:  # and not by us
+            self._no_memory = kills().claim_one(self._kills)
         if not group_lives(self.pid):
             self._over()
             return
@@ -226,7 +231,7 @@ class Runner:
         exception = ""
         if failure is None and found.problem:
             exit_code, failure, message = EXIT_BAD_OUTPUT, Failure.APPLICATION, found.problem
-        elif failure is Failure.APPLICATION and found.raised[0]:
+        elif failure in (Failure.APPLICATION, Failure.MEMORY) and found.raised[0]:
             message, exception = found.raised
         outcome = Outcome(
             exit_code,
@@ -253,10 +258,21 @@ class Runner:
             return EXIT_LOST, Failure.INFRASTRUCTURE, "its exit code is lost: something else waited for it"
         if ended.exit_code == 0:
             return 0, None, ""
-        last = last_line(self.attempt.stderr)
-        if ended.signal is not None:
-            return ended.exit_code, Failure.SIGNAL, last or f"killed by {_signal_name(ended.signal)}"
-        return ended.exit_code, Failure.APPLICATION, last or f"exit code {ended.exit_code}"
+        if self._no_memory:
+            message = f"killed for want of memory; its largest process had {ended.max_rss / 1e6:,.0f} MB"
+            return ended.exit_code, Failure.MEMORY, message
+        words = last_lines(self.attempt.stderr, LAST_WORDS)
+        last = words[0] if words else ""
+        failure = Failure.APPLICATION if ended.signal is None else Failure.SIGNAL
+        if says_so(words):
+            failure = Failure.MEMORY
+            last = next(line for line in words if says_so([line]))
+        how = (
+            f"exit code {ended.exit_code}"
+            if ended.signal is None
+            else f"killed by {_signal_name(ended.signal)}"
+        )
+        return ended.exit_code, failure, last or how
 
 
 def could_not_start(attempt: Attempt, error: InfrastructureError, started_at: float) -> Result:

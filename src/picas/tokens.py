@@ -49,6 +49,9 @@ OLD_ERROR_MARK = -1
 MAX_HISTORY = 100
 """Attempts kept in a token's history; the oldest beyond that are dropped, so a document stays bounded."""
 
+MAX_HISTORY_MESSAGE = 300
+"""Characters of an error's message that are kept with each attempt."""
+
 MAX_MESSAGE = 4000
 """Characters of an error's message that are kept; its beginning."""
 
@@ -598,6 +601,9 @@ def claim(token: Token, claimer: Claimer, now: float) -> Token:
         "attempt": ours["attempt"],
         "claimed": round(now, 3),
     }
+    job = {name: value for name, value in claimer.job_ids.items() if value}
+    if job:
+        run["job"] = job  # the document's own field goes when the token is free again
     if claimer.lease is not None:
         run["lease"] = claimer.lease
     if claimer.scratch:
@@ -734,7 +740,8 @@ def reset(token: Token, now: float) -> Token:
             else token
         )
     if token.run:
-        ours["run"] = {"ended": round(now, 3), **token.run}
+        given_up = {"failure": Failure.RELEASED.value} if token.state is State.LOCKED else {}
+        ours["run"] = {"ended": round(now, 3), **given_up, **token.run}
         _archive_run(ours)
     scrub_count = token.scrub_count + 1
     ours["scrub_base"] = scrub_count
@@ -865,6 +872,8 @@ def _ended_run(token: Token, outcome: Outcome, logs: Iterable[str]) -> dict[str,
     run.update(started=round(outcome.started, 3), ended=round(outcome.ended, 3), exit_code=outcome.exit_code)
     if outcome.failure is not None:
         run["failure"] = outcome.failure.value
+        if outcome.message:
+            run["message"] = outcome.message[:MAX_HISTORY_MESSAGE]
     if outcome.usage is not None:
         run["wall"] = round(outcome.usage.wall, 3)
         run["cpu"] = round(outcome.usage.cpu, 3)

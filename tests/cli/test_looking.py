@@ -195,7 +195,7 @@ def test_show_as_json_is_the_documents_one_a_line(mixed: Shell) -> None:
 
 def test_show_tells_what_is_running_and_what_failed(mixed: Shell) -> None:
     assert re.search(r"\n  1 .* running\n", mixed.here("show", "held5").out)
-    assert re.search(r"\n  1 .* application\n", mixed.here("show", "bad3").out)
+    assert re.search(r"\n  1 .* application: cannot open /data/a/1.fits line 12\n", mixed.here("show", "bad3").out)
     assert "attempts" not in mixed.here("show", "free6").out
 
 
@@ -222,7 +222,7 @@ def test_show_what_is_not_there(mixed: Shell) -> None:
 @pytest.mark.any_pool
 def test_errors_are_grouped(mixed: Shell) -> None:
     answer = mixed.here("errors", "--json").json
-    assert (answer["failed"], answer["other"]) == (2, 0)
+    assert (answer["failed"], answer["classes"], answer["other"]) == (2, {"application": 2}, 0)
     (group,) = answer["groups"]
     assert group.pop("first") <= group.pop("last")
     assert group == {
@@ -246,6 +246,7 @@ def test_errors_of_some_show_the_message_itself(mixed: Shell) -> None:
     assert mixed.here("errors", "--where", "id == 'good1'").out == "no token has failed\n"
     assert mixed.here("errors", "--where", "id == 'good1'", "--json").json == {
         "failed": 0,
+        "classes": {},
         "groups": [],
         "other": 0,
     }

@@ -56,15 +56,40 @@ def test_failures_are_grouped_by_code_cause_and_message() -> None:
         ]
     )
     assert (found.total, found.other) == (6, 0)
+    assert found.classes == {"application": 5, "timeout": 1}
     first = found.groups[0]
     assert (first.count, first.exit_code, first.failure) == (4, 1, "application")
     assert first.message == "cannot open PATH, line N"
     assert first.examples == ["a", "c", "e"]
     assert (first.first, first.last) == (5.0, 9.0)
-    assert sorted((group.exit_code, group.failure, group.message) for group in found.groups[1:]) == [
-        (1, "timeout", "cannot open /data/a.fits, line 3"),
+    assert [(group.exit_code, group.failure, group.message) for group in found.groups[1:]] == [
         (2, "application", "no space"),
+        (1, "timeout", "cannot open /data/a.fits, line 3"),
     ]
+
+
+def test_the_class_with_most_failures_comes_first() -> None:
+    found = failures(
+        [
+            *(_failed(f"a{n}", "the largest group", failure="lost") for n in range(3)),
+            *(_failed(f"b{n}", f"{'x' * (n + 1)}", failure="memory") for n in range(4)),
+            _failed("c", "of nobody", failure=None),
+        ]
+    )
+    assert found.classes == {"memory": 4, "lost": 3, "": 1}
+    assert [group.failure for group in found.groups] == ["memory"] * 4 + ["lost", None]
+
+
+def test_attempts_that_were_made_again_are_counted_apart() -> None:
+    entry = {"exit_code": 5, "failure": "lost", "message": "gone from node 7", "ended": 3.0}
+    given_back = {**entry, "failure": "released"}
+    odd = [{"failure": 3}, {"failure": "memory", "message": 5, "ended": "x", "exit_code": None}, "none"]
+    history = [entry, {**entry, "message": "gone from node 8", "ended": 4.0}, given_back, *odd]
+    found = failures([Token("a", {"type": "token", "picas": {"history": history}})], retried=True)
+    assert (found.total, found.classes) == (3, {"lost": 2, "memory": 1})
+    first = found.groups[0]
+    assert (first.message, first.count, first.examples) == ("gone from node N", 2, ["a"])
+    assert (first.first, first.last) == (3.0, 4.0)
 
 
 @pytest.mark.parametrize(

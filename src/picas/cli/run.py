@@ -17,13 +17,14 @@ from picas.backoff import Backoff
 from picas.cli import options, output, pools, text
 from picas.cli.group import verb
 from picas.cli.reporter import Reporter
-from picas.config import ORDERS, parse_duration, parse_size
+from picas.config import ORDERS, parse_budget, parse_codes, parse_duration, parse_size
 from picas.errors import InvalidInput, PoolUnavailable
 from picas.summary import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from picas.budgets import Budgets
     from picas.pool import Pool
     from picas.summary import Summary
 
@@ -107,6 +108,8 @@ class RunView(output.View):
         if summary.too_long:
             take = "takes" if summary.too_long == 1 else "take"
             yield f"{text.counted(summary.too_long, 'token')} {take} more time than this pilot had left"
+        if summary.next_try is not None:
+            yield f"tokens that failed wait for their next try, the first until {text.clock(summary.next_try)}: run a pilot then, or with --wait"
         if summary.unsent:
             waiting = text.counted(summary.unsent, "result")
             yield f"{waiting} could not be sent to the pool yet, and wait in {text.visible(summary.spool)}: picas flush"
@@ -164,6 +167,18 @@ def _exit_code(summary: Summary, *, fail: bool) -> int:
 )
 @click.option(
     "--max-scrub", type=click.IntRange(min=0), metavar="N", help="Hand a failed token out again so often; 0."
+)
+@click.option(
+    "--retry-on",
+    callback=options.parsed(parse_codes),
+    metavar="CODES",
+    help='Exit codes that mean "try again", such as 75,111.',
+)
+@click.option(
+    "--budget",
+    callback=options.parsed(parse_budget),
+    metavar="CLASS=N",
+    help="Tries after what is not the work's fault: lost=3,infrastructure=3,preempted=20,again=20.",
 )
 @click.option("--wait", is_flag=True, help="Wait for new tokens when none is left.")
 @options.where
@@ -276,14 +291,25 @@ def _with_settings(given: dict[str, Any], settings: Any) -> dict[str, Any]:
         ("beat", parse_duration),
         ("task_timeout", parse_duration),
         ("log_cap", parse_size),
+        ("retry_on", parse_codes),
+        ("budget", parse_budget),
     ):
         if isinstance(knobs[name], str):
             knobs[name] = parse(knobs[name])
+    knobs["budgets"] = _budgets(knobs.pop("budget"))
+    if isinstance(knobs["retry_on"], int):  # a number in the file
+        knobs["retry_on"] = (knobs["retry_on"],)
     knobs["secrets"] = (*settings.get("secrets", ()), *given["secrets"])
     trusted = knobs.pop("trusted_keys")
     if knobs["require_signed"] and trusted:
         knobs["require_signed"] = trusted
     return {name: value for name, value in knobs.items() if value is not None}
+
+
+def _budgets(limits: dict[str, int] | None) -> Budgets:
+    from picas.budgets import Budgets  # noqa: PLC0415 - start-up of the help
+
+    return Budgets.from_dict(limits or {})
 
 
 def load_function(written: str) -> Callable[..., object]:

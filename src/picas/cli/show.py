@@ -10,6 +10,7 @@ from picas import deepjson
 from picas.cli import options, output, pools, text
 from picas.cli.group import verb
 from picas.cli.options import OTHER
+from picas.tokens import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -38,6 +39,8 @@ class ShowView(output.View):
 def _lines(token: Token, screen: output.Screen) -> Iterator[str]:
     state = token.state.value if token.state else OTHER
     yield f"{screen.style(text.visible(token.id), 'bold')}  {screen.state(state)}"
+    if token.state is State.TODO and token.not_before:
+        yield f"waits for its next try until {text.clock(token.not_before)}"
     attempts = [*token.history, *([token.run] if token.run else [])]
     if attempts:
         yield screen.style("attempts", "dim")
@@ -96,7 +99,8 @@ def _remark(entry: dict[str, Any]) -> str:
     if entry.get("superseded"):
         return "superseded"
     if "failure" in entry:
-        return text.one_line(entry["failure"])
+        why = text.one_line(entry["failure"])
+        return f"{why}: {text.one_line(entry['message'])}" if entry.get("message") else why
     return "" if "ended" in entry else "running"
 
 
