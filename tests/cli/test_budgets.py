@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -58,11 +60,12 @@ def test_an_exit_code_may_mean_try_again(picas: Shell) -> None:
 
 def test_budgets_come_from_the_options_or_the_configuration(picas: Shell) -> None:
     picas.here("push", picas.write("t.txt", "exit 75\n"))
-    picas.write("xdg/picas/config.toml", '[run]\nretry-on = 75\nbudget = "again=1"\n')
-    first = picas("run", "--json", XDG_CONFIG_HOME=str(picas.cwd / "xdg")).json
+    picas.path("config/picas").mkdir(parents=True)
+    picas.write("config/picas/config.toml", '[run]\nretry-on = 75\nbudget = "again=1"\n')
+    first = picas.here("run", "--json").json
     assert (first["retried"], first["error"]) == (1, 1)
     picas.here("reset", "error")
-    second = picas("run", "--json", "--budget", "again=0", XDG_CONFIG_HOME=str(picas.cwd / "xdg")).json
+    second = picas.here("run", "--json", "--budget", "again=0").json
     assert (second["retried"], second["error"]) == (0, 1)
 
 
@@ -76,7 +79,7 @@ def test_a_mistake_in_them_names_the_option(picas: Shell) -> None:
 @pytest.mark.any_pool
 def test_a_token_that_waits_is_told_of(picas: Shell) -> None:
     picas.here("push", picas.write("t.txt", "true\n"))
-    picas.python(WAIT)
+    subprocess.run([sys.executable, "-c", WAIT], cwd=picas.directory, env=picas.environment, check=True)
     assert picas.here("status", "--json").json["todo"] == 1
     answer = picas.here("run")
     assert re.search(r"wait for their next try, the first until 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", answer.out)
@@ -88,7 +91,13 @@ def test_a_token_that_waits_is_told_of(picas: Shell) -> None:
 
 
 def test_errors_are_told_class_by_class(picas: Shell) -> None:
-    lines = ["exit 3", "exit 4", "ulimit -v 90000; exec python3 -c 'bytearray(900_000_000)'", "sleep 50", "kill -9 $$"]
+    lines = [
+        "exit 3",
+        "exit 4",
+        "ulimit -v 90000; exec python3 -c 'bytearray(900_000_000)'",
+        "sleep 50",
+        "kill -9 $$",
+    ]
     picas.here("push", picas.write("t.txt", "\n".join(lines)))
     picas.here("run", "--task-timeout", "3s", "-w", "5")
     found = picas.here("errors", "--json").json

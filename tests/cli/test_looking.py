@@ -195,7 +195,9 @@ def test_show_as_json_is_the_documents_one_a_line(mixed: Shell) -> None:
 
 def test_show_tells_what_is_running_and_what_failed(mixed: Shell) -> None:
     assert re.search(r"\n  1 .* running\n", mixed.here("show", "held5").out)
-    assert re.search(r"\n  1 .* application: cannot open /data/a/1.fits line 12\n", mixed.here("show", "bad3").out)
+    assert re.search(
+        r"\n  1 .* application: cannot open /data/a/1.fits line 12\n", mixed.here("show", "bad3").out
+    )
     assert "attempts" not in mixed.here("show", "free6").out
 
 

@@ -9,7 +9,7 @@ import click
 
 from picas.cli import options, output, pools, text
 from picas.cli.group import verb
-from picas.report import Failures, failures
+from picas.report import MAX_EXAMPLES, Failures, failures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -92,7 +92,7 @@ def _block(group: FailureGroup, width: int, screen: output.Screen) -> Iterator[s
     if group.first is not None and group.last is not None:
         same = text.clock(group.first) == text.clock(group.last)
         times = text.clock(group.first) + ("" if same else f" … {text.clock(group.last)}")
-    more = ", …" if group.count > len(group.examples) else ""
+    more = ", …" if len(group.examples) == MAX_EXAMPLES < group.count else ""
     examples = ", ".join(text.visible(each) for each in group.examples) + more
     yield screen.style(screen.fit(" " * width + f"   {examples}  {times}".rstrip()), "dim")
 
