@@ -412,7 +412,8 @@ class Pool:
     def reset(self, chosen: Iterable[Token]) -> int:
         """Make tokens todo again with fresh budgets, logs and history kept; how many were reset.
 
-        Of those that are todo only such are changed that wait for their next try or have a checkpoint. A token that changed since it was read is left alone.
+        Of those that are todo only such are changed that wait for their next try or have a checkpoint. A token that
+        changed since it was read is left alone.
 
         Raises:
             TokenRefused: the pool does not let some be changed; the others were.
@@ -423,7 +424,7 @@ class Pool:
             answers = self.store.replace([Change(tokens.reset(token, now)) for token in batch])
             return [answer is not None for answer in answers]
 
-        return _change_all(write, (token for token in chosen if _is_to_reset(token)), "reset")
+        return _change_all(write, (token for token in chosen if tokens.is_worth_a_reset(token)), "reset")
 
     def sign(self, chosen: Iterable[Token], sign: Sign) -> int:
         """Sign tokens as they are; how many were. One that a pilot holds, or that changed since it was read, is not.
@@ -509,10 +510,6 @@ def _touched(token: Token) -> float | None:
     lock = token.get("lock")
     # No time of ours is beyond this; an absurd number in a document would not even fit into a float.
     return float(lock) if isinstance(lock, (int, float)) and 0 < lock < MAX_TIME else None
-
-
-def _is_to_reset(token: Token) -> bool:
-    return token.state is not State.TODO or bool(token.not_before or token.checkpoint)
 
 
 def _ending(result: Result, budgets: Budgets, now: float) -> Change:

@@ -723,22 +723,25 @@ def release(
     return replace(token, body=body)
 
 
+def is_worth_a_reset(token: Token) -> bool:
+    """Whether `reset` changes it: not if it is todo and can be claimed now, to begin from nothing."""
+    return token.state is not State.TODO or bool(token.not_before or token.checkpoint)
+
+
 def reset(token: Token, now: float) -> Token:
     """The token made free by a person, whatever its state, with fresh budgets.
 
     Its attempts stay in the history and their logs and files attached, but the next one begins from nothing. A token
     that is todo comes back as it is, but for a pause before its next try and what was charged to its budgets.
     """
+    if not is_worth_a_reset(token):
+        return token
     ours = dict(token.picas)
     ours.pop("not_before", None)
     ours.pop("spent", None)
     ours.pop("checkpoint", None)
     if token.state is State.TODO:
-        return (
-            replace(token, body={**token.body, "picas": ours})
-            if token.not_before or token.checkpoint
-            else token
-        )
+        return replace(token, body={**token.body, "picas": ours})
     if token.run:
         given_up = {"failure": Failure.RELEASED.value} if token.state is State.LOCKED else {}
         ours["run"] = {"ended": round(now, 3), **given_up, **token.run}

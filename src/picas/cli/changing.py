@@ -108,7 +108,7 @@ def change(
     *,
     words: tuple[str, str],
     act: Callable[[Pool, Iterator[Token]], int],
-    skip: str = "",
+    is_meant: Callable[[Token], bool] = lambda _: True,
     ask_for: str = "",
     yes: bool,
 ) -> ChangeView:
@@ -117,7 +117,7 @@ def change(
     Args:
         words: what is done, and has been done: ``("reset", "reset")``.
         act: does it; how many were changed.
-        skip: a state whose tokens are not touched.
+        is_meant: tells of a token whether it is touched.
         ask_for: a state of which even one token is worth a question.
         yes: do not ask.
 
@@ -129,12 +129,10 @@ def change(
     for token_id in meant.ids:
         pool.get(token_id)
     if not yes:
-        counts = Counter(pools.state_name(token) for token in meant.tokens(pool))
-        counts.pop(skip, None)
+        counts = Counter(pools.state_name(token) for token in meant.tokens(pool) if is_meant(token))
         if sum(counts.values()) > ASKED_ABOVE or counts.get(ask_for):
             _ask(words[0], counts)
-    tokens = (token for token in meant.tokens(pool) if pools.state_name(token) != skip)
-    return ChangeView(words[1], act(pool, tokens))
+    return ChangeView(words[1], act(pool, filter(is_meant, meant.tokens(pool))))
 
 
 def _ask(word: str, counts: Counter[str]) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from picas.cli import changing
 from picas.cli.group import verb
+from picas.tokens import is_worth_a_reset
 
 if TYPE_CHECKING:
     from picas.cli.options import Call
@@ -40,6 +41,6 @@ def command(
         meant,
         words=("reset", "reset"),
         act=lambda pool, tokens: pool.reset(tokens),
-        skip="todo",
+        is_meant=is_worth_a_reset,
         yes=yes,
     )
