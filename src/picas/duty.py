@@ -46,6 +46,11 @@ class Duty:
         on_problem: called on another thread with what goes wrong and is tried again.
         on_reaped: called on any thread with what was taken back from dead pilots.
         spool: where results wait.
+
+    Attributes:
+        ready: the pilot has said that it lives, and has heard what is ordered.
+        reaper: takes back what dead pilots hold.
+        unsure: of how many silent pilots it was not certain, at the last look, that they are dead.
     """
 
     def __init__(  # noqa: PLR0913 - as many as a pilot has to say
@@ -76,6 +81,7 @@ class Duty:
         self._about = about
         self._on_news = on_news
         self._orders = Orders({})
+        self.unsure = 0
         self._heart: Heart | None = None
         self.ready = threading.Event()
         self.reaper = Reaper(pool, budgets, on_reaped, spool)
@@ -147,7 +153,11 @@ class Duty:
         Raises:
             PoolUnavailable, PoolRefused: as the pool does.
         """
-        return len(self.reaper.reap().tokens) if self._fleet is not None else 0
+        if self._fleet is None:
+            return 0
+        done = self.reaper.reap()
+        self.unsure = len(done.unsure)
+        return len(done.tokens)
 
     def finish(self, *, clean: bool) -> None:
         """Give no more signs of life.

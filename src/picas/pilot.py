@@ -80,6 +80,9 @@ UNFIT_LOOKED_AT = 5000
 MOST_WAITING = 1000
 """With so many results that wait for the pool nothing more is claimed: a pilot that dies has lost their work."""
 
+SILENT_LOOK_SECONDS = 5.0
+"""How often a pilot that has nothing to do looks whether silent pilots, which hold the last tokens, are dead."""
+
 AHEAD_LOOK_SECONDS = 0.02
 """How often a pilot without work then looks whether the pool has taken them."""
 
@@ -248,6 +251,7 @@ class Pilot:
         self._settled_at_look = 0
         self._interruptible = Interruptible()
         self._current: tuple[Token, float] | None = None  # what runs in this process, and since when
+        self._silent_look_at = 0.0  # when to look again whether silent pilots are dead; 0 for not at all
         self._cancelling: str | None = None  # the claim for which a signal of our own is under way
 
     # --- From outside ---
@@ -416,7 +420,7 @@ class Pilot:
         if self._settled_count > self._settled_at_look or self._has_reaped():
             self._supply.look_again()
             return ""
-        if self._next_try.is_soon():
+        if self._next_try.is_soon() or self._stays_for_silent():
             return ""
         self._summary.next_try = self._next_try.due
         self._count_unfit()
@@ -440,6 +444,17 @@ class Pilot:
         if self._ending is not None and self._ending.closed:
             return "walltime"
         return self._duty.why_leave or ("paused" if self._duty.is_paused and not self.wait else "")
+
+    def _stays_for_silent(self) -> bool:
+        """Whether there are tokens that a silent pilot holds, and it will soon be certain whether it is dead."""
+        try:
+            stays = self._duty.unsure > 0 and self.pool.counts()[State.LOCKED] > 0
+        except PoolUnavailable:
+            stays = False
+        if stays and not self._silent_look_at:
+            self._tell(Event("note", message="waiting whether pilots that are silent give a sign of life"))
+        self._silent_look_at = time.monotonic() + SILENT_LOOK_SECONDS if stays else 0.0
+        return stays
 
     def _has_reaped(self) -> bool:
         """Whether there is work again that a dead pilot had."""
@@ -518,7 +533,9 @@ class Pilot:
             return 0.0
         if not self._running and (self._is_ahead or not self._duty.ready.is_set()):
             return AHEAD_LOOK_SECONDS
-        look_at = None if self._running or self._supply.pending else self._next_try.look_at
+        idle = not (self._running or self._supply.pending)
+        looks = [at for at in (self._next_try.look_at, self._silent_look_at) if at] if idle else []
+        look_at = min(looks) if looks else None
         if not (self._running or self._supply.pending or self.wait or look_at):
             return 0.0  # nothing will ring: the last token has just run, and maybe it is all over
         times = [tick for runner in self._running.values() if (tick := runner.next_tick) is not None]

@@ -368,3 +368,25 @@ def test_what_a_pilot_of_this_machine_had_finished_is_not_run_again(bench):
     done = Reaper(bench.pool, ONCE, spool=spool).reap()
     assert (done.tokens, done.pilots) == ([], ["gone"])
     assert (bench.token().state, bench.token().claim_id) == (State.DONE, token.claim_id)
+
+
+def test_a_pilot_stays_until_it_is_certain_that_the_holder_of_the_last_token_is_dead(bench, monkeypatch):
+    bench.push("true")
+    claimed(bench, interval=2.0)
+    silence(monkeypatch, bench)
+    monkeypatch.setattr(type(fleet_of(bench)), "steady", False)
+    monkeypatch.setattr("picas.pilot.SILENT_LOOK_SECONDS", 0.3)
+    summary = bench.run(budgets=ONCE)
+    assert (summary.done, summary.reason) == (1, "empty")
+    assert "waiting whether pilots that are silent" in "".join(event.message for event in bench.events)
+    assert bench.token().history[0]["failure"] == "lost"
+
+
+def test_it_does_not_for_one_that_holds_nothing(bench, monkeypatch):
+    bench.push("true")
+    claimed(bench)
+    bench.pool.reset(bench.pool.tokens("locked"))
+    silence(monkeypatch, bench)
+    monkeypatch.setattr(type(fleet_of(bench)), "steady", False)
+    assert bench.run().reason == "empty"
+    assert [record.id for record in fleet_of(bench).pilots()] == ["gone"]
