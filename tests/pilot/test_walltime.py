@@ -288,6 +288,28 @@ def test_without_a_signal_files_of_work_that_was_stopped_are_no_checkpoint(bench
     assert bench.out() == ""
 
 
+def test_long_work_is_done_by_many_short_jobs(bench, running, eventually):
+    """It counts to 60 in steps, and each number once, in whichever job."""
+    bench.push(
+        "n=$(cat state 2>/dev/null || echo 0); trap 'echo $n > state.new; mv state.new state; exit 85' USR1\n"
+        "echo ready; while [ $n -lt 60 ]; do n=$((n + 1)); echo $n; sleep 0.02; done"
+    )
+    for step in range(1, 5):
+        pilot = running(signal="USR1@120", collect=("state",))
+        with logs_of(bench, eventually, f"\n{10 * step}\n"):
+            pilot.is_warned()
+        assert pilot.end().released == 1
+    assert bench.run(budgets=AT_ONCE).done == 1
+    token = bench.token()
+    names = [
+        *(name for entry in token.history for name in entry["logs"] if name.endswith(".out")),
+        "logs_token_0.out",
+    ]
+    counted = "".join(bench.attached(name).decode() for name in names).replace("ready\n", "").split()
+    assert counted == [str(number) for number in range(1, 61)]
+    assert (token.attempt, token.scrub_count, token.picas["spent"]) == (5, 0, {"preempted": 4})
+
+
 def test_a_batch_system_may_send_the_signal_itself(bench, eventually):
     """As Slurm does before it preempts a job, whose end nobody knew."""
     bench.push(COUNTS.format(code=3), "true")
