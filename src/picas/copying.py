@@ -11,7 +11,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from picas import jsontext, tokens
@@ -24,12 +23,14 @@ from picas.errors import (
     TokenRefused,
     TokenTooLarge,
 )
+from picas.likeness import Changed, alike, digest_of, read_file
 from picas.payload import Payload, Stream
 from picas.tokens import State, Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
+    from picas.likeness import Source
     from picas.selection import Selection
     from picas.stores.base import Filling, Store
     from picas.tokens import AttachmentInfo
@@ -50,8 +51,6 @@ MAX_EXAMPLES = 3
 
 LOCKED_CHOICES = ("refuse", "free", "as-is")
 """What happens to tokens that are locked in the source: the copy is refused, they are todo, or as they are."""
-
-_SHA256 = "sha256-"
 
 
 class Left(str, Enum):
@@ -102,10 +101,6 @@ class Copied:
             examples.append(token.id)
 
 
-class _Changed(PoolError):
-    """A file is not what the source said of it a moment ago."""
-
-
 def copy(
     source: Store,
     target: Store,
@@ -129,16 +124,17 @@ def copy(
             raise _is_locked(source, token)
     result = Copied(other_documents=source.other_documents())
     with ThreadPoolExecutor(READERS, "picas-copy") as readers, target.filling(on_wait) as filling:
-        copier = _Copier(source, target, filling, result, readers, verify=verify, on_progress=on_progress)
-        for batch in _batches(_chosen(source, states, where)):
-            copier.copy([_prepared(source, token, locked) for token in batch])
+        copier = Copier(source, target, filling, result, readers, verify=verify, on_progress=on_progress)
+        for batch in batches(chosen(source, states, where)):
+            copier.copy([prepared(source, token, locked) for token in batch])
             on_progress(result)
     return result
 
 
-def _chosen(
+def chosen(
     source: Store, states: Collection[State | None] | None, where: Selection | None
 ) -> Iterator[Token]:
+    """The tokens in these states, all where that is None, that fit."""
     if states is None:
         return source.scan(None, where)
     # Documents in no state are found by looking at all.
@@ -146,7 +142,8 @@ def _chosen(
     return (token for token in source.scan(scanned, where) if token.state in states)
 
 
-def _batches(found: Iterable[Token]) -> Iterator[list[Token]]:
+def batches(found: Iterable[Token]) -> Iterator[list[Token]]:
+    """The tokens in lists that are dealt with in one step; no token is asked for before its list is."""
     batch: list[Token] = []
     size = 0
     for token in found:
@@ -160,7 +157,7 @@ def _batches(found: Iterable[Token]) -> Iterator[list[Token]]:
         yield batch
 
 
-def _prepared(source: Store, token: Token, locked: str) -> Token:
+def prepared(source: Source, token: Token, locked: str) -> Token:
     """The token as it is to be in the target."""
     if token.state is not State.LOCKED or locked == "as-is":
         return token
@@ -171,7 +168,7 @@ def _prepared(source: Store, token: Token, locked: str) -> Token:
     return tokens.reset(token, claimed if isinstance(claimed, (int, float)) else 0.0)
 
 
-def _is_locked(source: Store, token: Token) -> PoolRefused:
+def _is_locked(source: Source, token: Token) -> PoolRefused:
     return PoolRefused(
         f"tokens of {source.url} are locked, such as {token.id}: a pilot at work on one knows nothing of a copy",
         "Let the pilots end, or free what dead ones have left with 'picas reset locked'. Or say what to do with "
@@ -179,12 +176,12 @@ def _is_locked(source: Store, token: Token) -> PoolRefused:
     )
 
 
-class _Copier:
+class Copier:
     """Copies batch after batch."""
 
     def __init__(
         self,
-        source: Store,
+        source: Source,
         target: Store,
         filling: Filling,
         result: Copied,
@@ -209,9 +206,9 @@ class _Copier:
         self._compare([(token, found) for token, found in zip(batch, there) if found is not None])
         new = [token for token, found in zip(batch, there) if found is None]
         # One whose files stream is written alone: should they change meanwhile, no other suffers.
-        self._add([token for token in new if not _streams(token)])
+        self._add([token for token in new if not streams(token)])
         for token in new:
-            if _streams(token):
+            if streams(token):
                 self._add([token])
 
     def _add(self, new: Sequence[Token]) -> None:
@@ -221,7 +218,7 @@ class _Copier:
         fresh = [replace(token, rev=None) for token in new]
         try:
             added = self._filling.insert(fresh, files)
-        except (_Changed, TokenNotFound):
+        except (Changed, TokenNotFound):
             self._result.leave(new[0], Left.CHANGED)
         except (InvalidInput, TokenTooLarge, TokenRefused) as error:
             self._refused(new, error)
@@ -285,31 +282,20 @@ class _Copier:
 
     def _read_small(self, which: tuple[Token, AttachmentInfo]) -> bytes | None:
         try:
-            return b"".join(self._read(*which))
-        except (_Changed, TokenNotFound):
+            return b"".join(read_file(self._source, *which))
+        except (Changed, TokenNotFound):
             return None
 
     def _streamed(self, token: Token, info: AttachmentInfo) -> Payload:
         def read() -> Iterator[bytes]:
             self._result.moving = 0
-            for piece in self._read(token, info):
+            for piece in read_file(self._source, token, info):
                 self._result.moving += len(piece)
                 self._on_progress(self._result)
                 yield piece
             self._result.moving = 0
 
         return Payload(info.name, info.content_type, (Stream(info.length, read),))
-
-    def _read(self, token: Token, info: AttachmentInfo) -> Iterator[bytes]:
-        """A file of the source; an error, before its last piece counts, if it is not what was said of it."""
-        length, digest = 0, sha256()
-        for piece in self._source.read_attachment(token.id, info.name):
-            length += len(piece)
-            digest.update(piece)
-            yield piece
-        told = info.digest if info.digest.startswith(_SHA256) else ""
-        if length != info.length or (told and told != _SHA256 + digest.hexdigest()):
-            raise _Changed(f"{info.name} of token {token.id} is not as it was")
 
     # --- Comparing ---
 
@@ -324,7 +310,7 @@ class _Copier:
                 self._result.leave(token, Left.PUSHED)
             elif mine is None:
                 continue
-            elif found is not None and found.rev == mine.rev and not _alike(token, found):
+            elif found is not None and found.rev == mine.rev and not alike(token, found):
                 raise PoolError(
                     f"token {token.id} came back from {self._target.url} different from what was written",
                     "The copy is not to be trusted. Is there something between here and that server?",
@@ -343,13 +329,13 @@ class _Copier:
 
     def _compare(self, pairs: Sequence[tuple[Token, Token]]) -> None:
         """Note what is there already, equal or not."""
-        equal = [token for token, found in pairs if _alike(token, found)]
+        equal = [token for token, found in pairs if alike(token, found)]
         damaged = self._damaged(equal)
         self._result.there += len(equal) - len(damaged)
         for token, found in pairs:
             if token.id in damaged:
                 self._result.leave(token, Left.DAMAGED)
-            elif not _alike(token, found):
+            elif not alike(token, found):
                 self._result.leave(token, Left.DIFFERS)
 
     def _damaged(self, batch: Sequence[Token]) -> set[str]:
@@ -361,32 +347,9 @@ class _Copier:
         return {token_id for (token_id, _), equal in zip(files, same) if not equal}
 
     def _same_bytes(self, which: tuple[str, str]) -> bool:
-        return _digest(self._source, *which) == _digest(self._target, *which)
+        return digest_of(self._source, *which) == digest_of(self._target, *which)
 
 
-def _streams(token: Token) -> bool:
+def streams(token: Token) -> bool:
+    """Whether a file of it is too large to be in memory."""
     return any(info.length > SMALL_BYTES for info in token.attachments.values())
-
-
-def _alike(token: Token, found: Token) -> bool:
-    """Whether two tokens are equal, as far as can be told without reading their files."""
-    return (
-        token.body == found.body
-        and token.attachments.keys() == found.attachments.keys()
-        and all(_alike_files(info, found.attachments[name]) for name, info in token.attachments.items())
-    )
-
-
-def _alike_files(info: AttachmentInfo, found: AttachmentInfo) -> bool:
-    if info.length != found.length or info.content_type != found.content_type:
-        return False
-    # CouchDB's digest is of what it stored, which for text is compressed: it tells nothing about the text.
-    comparable = info.digest.startswith(_SHA256) and found.digest.startswith(_SHA256)
-    return not comparable or info.digest == found.digest
-
-
-def _digest(store: Store, token_id: str, name: str) -> bytes:
-    digest = sha256()
-    for piece in store.read_attachment(token_id, name):
-        digest.update(piece)
-    return digest.digest()

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from picas.pool import Pool
     from picas.selection import Selection
 
-_WHY = {
+WHY = {
     Left.DIFFERS: "differ from those of the same id in the target, which were left as they are",
     Left.PUSHED: "are in the target under other ids, pushed from the same lines",
     Left.REFUSED: "are not taken by the target",
     Left.CHANGED: "changed while they were copied; the same copy again takes them as they are then",
     Left.DAMAGED: "have files in the target whose bytes differ",
 }
+"""What is said of tokens that were not copied."""
 
 
 class CopyView(output.View):
@@ -72,7 +73,7 @@ class CopyView(output.View):
         for why, count in found.left.items():
             examples = ", ".join(text.visible(each) for each in found.examples[why])
             more = ", …" if count > len(found.examples[why]) else ""
-            yield f"not copied: {text.number(count)} that {_WHY[why]} ({examples}{more})"
+            yield f"not copied: {text.number(count)} that {WHY[why]} ({examples}{more})"
         yield from ("  " + text.visible(message) for message in found.refusals)
         if found.other_documents:
             yield f"{text.counted(found.other_documents, 'document')} of the source are no tokens, and were not copied"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 VERBS = {
     "init": "Say which pool it is, and try the way to it.",
     "check": "Look whether the pool can be reached and used.",
+    "doctor": "Look for what is wrong with a pool, and mend it.",
     "push": "Put tokens into the pool.",
     "run": "Be a pilot: take tokens and run them.",
     "status": "How many tokens are in which state, rate and time left.",
@@ -37,6 +38,9 @@ VERBS = {
     "reset": "Make tokens free again.",
     "delete": "Remove tokens.",
     "copy": "Copy tokens to another pool.",
+    "export": "Write tokens with their files to a file.",
+    "import": "Add the tokens of such a file.",
+    "archive": "Move what ended long ago to a file.",
     "passwd": "Change your password on the pool's server.",
     "keys": "Keys to sign tokens with, and to trust.",
     "config": "The configuration file: make it of that of 1.x.",
@@ -45,6 +49,9 @@ VERBS = {
     "completion": "Completion for bash, zsh or fish.",
 }
 """Each verb and its line in the help; the module of the same name beside this one has it as ``command``."""
+
+MODULES = {"import": "importing"}
+"""Modules of verbs whose name no module can have."""
 
 # The \b keeps click from filling the lines after it into a paragraph.
 HELP = """Run very many independent pieces of work: put them into a pool as tokens, and run pilots that take them.
@@ -105,7 +112,7 @@ class Verbs(click.Group):
         """The verb of this name."""
         if cmd_name not in VERBS:
             return None
-        found: click.Command = import_module(f"picas.cli.{cmd_name}").command
+        found: click.Command = import_module(f"picas.cli.{MODULES.get(cmd_name, cmd_name)}").command
         return found
 
     def resolve_command(
