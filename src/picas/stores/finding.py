@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,3 +30,18 @@ class Finding:
     text: str
     advice: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ailment:
+    """What `picas doctor` found, or that there is nothing of the kind, and what can be done about it.
+
+    Attributes:
+        mend: puts it right, and says in a few words what was done; raises a `picas.errors.PicasError` if something
+            is left. None where only people can.
+        harmless: mending it is what anybody would want; else somebody has to want it by name.
+    """
+
+    finding: Finding
+    mend: Callable[[], str] | None = None
+    harmless: bool = True
