@@ -131,6 +131,8 @@ class Runner:
         self.given_up = self.phase is Phase.RUNNING
         if grace is not None:
             self._grace = grace
+        if self.phase is Phase.LINGERING and self.deadline is not None:
+            self.deadline = min(self.deadline, now + self._grace)
         self.stop(now)
 
     def warn(self, number: int, until: float) -> None:

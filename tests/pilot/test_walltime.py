@@ -19,6 +19,7 @@ from picas.errors import InfrastructureError, InvalidInput
 from picas.inprocess import Interrupted, OwnWork
 from picas.payload import Payload
 from picas.pool import Result
+from picas.runner import Phase
 from picas.stores.base import Change
 from picas.tokens import Failure, Outcome, Usage
 from picas.walltime import End, Notice
@@ -275,6 +276,20 @@ def test_a_pilot_that_is_told_to_go_leaves_checkpoints_too(bench, running, event
     token = bench.token()
     assert (token.checkpoint, token.history[0]["failure"]) == (("state",), "released")
     assert token.picas.get("spent") is None
+
+
+def test_what_a_warned_shell_left_running_does_not_keep_a_pilot_that_is_told_to_go(
+    bench, running, eventually
+):
+    bench.push("(trap '' USR1 TERM; echo ready; while :; do sleep 0.02; done) & wait; true")
+    pilot = running(signal="USR1@120", grace=0.2)
+    with logs_of(bench, eventually, "ready"):
+        pilot.is_warned()
+    (runner,) = pilot.pilot._running.values()
+    eventually(lambda: runner.phase is Phase.LINGERING)
+    pilot.pilot.stop()
+    assert pilot.end().released == 1
+    assert bench.alive() == []
 
 
 def test_without_a_signal_files_of_work_that_was_stopped_are_no_checkpoint(bench, running, eventually):
