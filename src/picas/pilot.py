@@ -237,10 +237,9 @@ class Pilot:
                 "this work runs in the pilot's own process: it has one worker, no task_timeout and no signal"
             )
         self._in_process = isinstance(self._work, (FunctionWork, OwnWork)) and alone
-        host = socket.gethostname()
-        self.id = f"{host}-{os.getpid()}-{os.urandom(3).hex()}"
+        self._host = socket.gethostname()
+        self.id = f"{self._host}-{os.getpid()}-{os.urandom(3).hex()}"
         self._job_ids = batch_job_ids(os.environ)
-        self._host = host
         self._children: Children | None = None
         self._reason = ""  # why to stop, as soon as there is a reason
         self._summary = Summary()
