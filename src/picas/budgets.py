@@ -44,7 +44,7 @@ class Budgets:
         again: after an exit code of ``retry_on``.
         retry_on: exit codes by which the application says "try again".
         pause: seconds before the first and, at the most, before any further try of one class; each pause is twice
-            the one before. 0 and 0 for none.
+            the one before. 0 and 0 for none. After `Failure.PREEMPTED` there is none.
 
     Raises:
         InvalidInput: one of them cannot be meant.
@@ -84,6 +84,8 @@ class Budgets:
         used = tokens.spent(token, charged)
         if used >= (getattr(self, charged) if charged else self.scrub):
             return None
+        if outcome.failure is Failure.PREEMPTED:  # nothing is wrong that would need time to get better
+            return 0.0
         shortest, longest = self.pause
         return float(min(longest, shortest * 2 ** min(used, DOUBLINGS)))
 

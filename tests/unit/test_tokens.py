@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from itertools import product
 from typing import Any, Callable
 
@@ -11,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from picas.budgets import Budgets
 from picas.errors import InvalidInput
 from picas.jobid import JOB_ID_FIELDS
 from picas.tokens import (
@@ -29,6 +31,7 @@ from picas.tokens import (
     finish,
     finished_at,
     fresh_body,
+    is_worth_a_reset,
     js_parse_int,
     log_name_of_attempt,
     log_names,
@@ -647,7 +650,14 @@ USERS = st.dictionaries(
     st.one_of(st.integers(), st.text(max_size=5), st.none(), st.lists(st.booleans(), max_size=2)),
     max_size=3,
 )
-FAILURES = st.sampled_from([Failure.APPLICATION, Failure.TIMEOUT, Failure.SIGNAL, Failure.INFRASTRUCTURE])
+FAILURES_OF_THE_WORK = (Failure.APPLICATION, Failure.TIMEOUT, Failure.SIGNAL, Failure.MEMORY)
+FAILURES = st.sampled_from([failure for failure in Failure if failure is not Failure.RELEASED])
+BUDGETS = st.builds(
+    Budgets,
+    *[st.integers(0, 2)] * 5,
+    st.sampled_from([(), (75,)]),
+    st.sampled_from([(0.0, 0.0), (1.0, 600.0)]),
+)
 
 
 class TokenLife(RuleBasedStateMachine):
@@ -661,6 +671,7 @@ class TokenLife(RuleBasedStateMachine):
         self.state = State.TODO
         self.attempt = 0
         self.scrubbed = self.scrubs_at_reset = 0
+        self.spent: Counter[str] = Counter()
         self.history: list[str] = []
         self.lost: list[Token] = []
         self.claims: set[str] = set()
@@ -704,17 +715,30 @@ class TokenLife(RuleBasedStateMachine):
         self.become(finish(token, Outcome(0, self.tick(), self.tick()), logs), State.DONE)
 
     @precondition(lambda self: self.state is State.LOCKED)
-    @rule(failure=FAILURES, code=st.integers(1, 255), max_scrub=st.integers(0, 3))
-    def fail(self, failure: Failure, code: int, max_scrub: int) -> None:
+    @rule(failure=FAILURES, code=st.sampled_from([1, 75, 137]), budgets=BUDGETS)
+    def fail(self, failure: Failure, code: int, budgets: Budgets) -> None:
         outcome = Outcome(code, self.tick(), self.tick(), failure, "message")
-        allowed = self.scrubbed - self.scrubs_at_reset < max_scrub
-        token, logs = self.attach()
-        if allowed:
-            self.scrubbed += 1
-            self.history.append(token.claim_id or "")
-            self.become(retry(token, outcome, logs), State.TODO)
+        charged = "" if failure in FAILURES_OF_THE_WORK else failure.value
+        if failure is Failure.APPLICATION and code in budgets.retry_on:
+            charged = "again"
+        if charged in ("cancelled", "untrusted"):
+            allowed = False
+        elif charged:
+            allowed = self.spent[charged] < getattr(budgets, charged)
         else:
-            self.become(finish(token, outcome, logs), State.ERROR)
+            allowed = self.scrubbed - self.scrubs_at_reset < budgets.scrub
+        token, logs = self.attach()
+        ended = budgets.after(token, outcome, logs, self.clock)
+        if not allowed:
+            self.become(ended, State.ERROR)
+            return
+        assert bool(ended.not_before) == bool(budgets.pause[0] and failure is not Failure.PREEMPTED)
+        if charged:
+            self.spent[charged] += 1
+        else:
+            self.scrubbed += 1
+        self.history.append(token.claim_id or "")
+        self.become(ended, State.TODO)
 
     @precondition(lambda self: self.state is State.LOCKED)
     @rule(began=st.booleans())
@@ -735,6 +759,8 @@ class TokenLife(RuleBasedStateMachine):
             self.history.append(self.token.claim_id or "")
             if self.state is State.LOCKED:
                 self.lost.append(self.token)
+        if is_worth_a_reset(self.token):
+            self.spent.clear()
         self.become(reset(self.token, self.tick()), State.TODO)
 
     @precondition(lambda self: self.lost)
@@ -773,6 +799,15 @@ class TokenLife(RuleBasedStateMachine):
             assert not any(name in self.token.body for name in JOB_ID_FIELDS)
         else:
             assert self.token.run["attempt"] == self.attempt
+
+    @invariant()
+    def what_is_charged_to_whom_is_known(self) -> None:
+        for name in ("lost", "infrastructure", "preempted", "again"):
+            assert spent(self.token, name) == self.spent[name]
+
+    @invariant()
+    def only_a_free_token_waits(self) -> None:
+        assert not self.token.not_before or self.state is State.TODO
 
     @invariant()
     def attempts_and_scrubs_are_counted(self) -> None:
