@@ -81,7 +81,7 @@ def test_an_exit_code_that_means_try_again_costs_no_scrub() -> None:
 
 
 def test_the_pause_grows_up_to_the_longest() -> None:
-    found, _ = pauses(Budgets(lost=40, pause=(2, 100)), failed(Failure.LOST))
+    found, _ = pauses(Budgets(infrastructure=40, pause=(2, 100)), failed(Failure.INFRASTRUCTURE))
     assert found == [2, 4, 8, 16, 32, 64] + [100] * 34
 
 
