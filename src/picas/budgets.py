@@ -7,6 +7,8 @@ a batch job that was to end, a machine that cannot start work) has limits of its
 
 from __future__ import annotations
 
+import math
+import zlib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +47,8 @@ class Budgets:
         retry_on: exit codes by which the application says "try again".
         pause: seconds before the first and, at the most, before any further try of one class; each pause is twice
             the one before. 0 and 0 for none. After `Failure.PREEMPTED` there is none.
+        spread: what was lost with its pilot waits up to so many times longer, each token differently: one that kills
+            its pilots is not to meet the same others again and again, and have them in error with it.
 
     Raises:
         InvalidInput: one of them cannot be meant.
@@ -57,6 +61,7 @@ class Budgets:
     again: int = 20
     retry_on: tuple[int, ...] = ()
     pause: tuple[float, float] = (1.0, 600.0)
+    spread: float = 3.0
 
     def __post_init__(self) -> None:
         for name in ("scrub", *COUNTED_APART):
@@ -67,6 +72,8 @@ class Budgets:
                 raise InvalidInput(f"{code} is no exit code that a failure has", "They go from 1 to 255.")
         if not 0 <= self.pause[0] <= self.pause[1]:
             raise InvalidInput(f"{self.pause} are no shortest and longest pause")
+        if not 1 <= self.spread < math.inf:
+            raise InvalidInput(f"a spread of {self.spread} makes no pause longer; it is at least 1")
 
     def charged_to(self, outcome: Outcome) -> str:
         """What a failed attempt is charged to: one of `COUNTED_APART`, or "" for ``scrub_count``."""
@@ -87,7 +94,10 @@ class Budgets:
         if outcome.failure is Failure.PREEMPTED:  # nothing is wrong that would need time to get better
             return 0.0
         shortest, longest = self.pause
-        return float(min(longest, shortest * 2 ** min(used, DOUBLINGS)))
+        pause = shortest * 2 ** min(used, DOUBLINGS)
+        if outcome.failure is Failure.LOST:
+            pause *= 1 + (self.spread - 1) * _share(f"{token.id} {token.claim_id}")
+        return float(min(longest, pause))
 
     def after(self, token: Token, outcome: Outcome, logs: Iterable[str], now: float) -> Token:
         """The token after an attempt: done, error, or todo for another try, if its budgets have one left.
@@ -137,3 +147,8 @@ class Budgets:
             if name in given:
                 given[name] = tuple(given[name])
         return cls(**given)
+
+
+def _share(text: str) -> float:
+    """A number from 0 to 1, the same for the same text."""
+    return zlib.crc32(text.encode("utf-8", "replace")) / 0xFFFFFFFF

@@ -50,7 +50,7 @@ def test_failures_of_the_work_are_scrubs(failure: Failure) -> None:
 
 @pytest.mark.parametrize("failure", OF_THE_PLACE)
 def test_failures_of_the_place_have_limits_of_their_own(failure: Failure) -> None:
-    budgets = replace(Budgets(scrub=0), **{failure.value: 3})
+    budgets = replace(Budgets(scrub=0, spread=1), **{failure.value: 3})
     found, token = pauses(budgets, failed(failure))
     assert found == ([0, 0, 0] if failure is Failure.PREEMPTED else [1, 2, 4])
     assert (token.scrub_count, token.picas["spent"]) == (0, {failure.value: 3})
@@ -58,7 +58,7 @@ def test_failures_of_the_place_have_limits_of_their_own(failure: Failure) -> Non
 
 
 def test_no_class_costs_another_one_anything() -> None:
-    budgets = Budgets(scrub=1, lost=1, infrastructure=1, preempted=1)
+    budgets = Budgets(scrub=1, lost=1, infrastructure=1, preempted=1, spread=1)
     token = fresh()
     for failure in (*OF_THE_PLACE, Failure.APPLICATION):
         token = budgets.after(claim(token, CLAIMER, NOW), failed(failure), (), NOW)
@@ -85,6 +85,15 @@ def test_the_pause_grows_up_to_the_longest() -> None:
     assert found == [2, 4, 8, 16, 32, 64] + [100] * 34
 
 
+def test_tokens_that_were_lost_together_do_not_wait_for_the_same_time() -> None:
+    first = [pauses(Budgets(pause=(10, 600)), failed(Failure.LOST))[0] for _ in range(50)]
+    for n, shortest in enumerate((10, 20, 40)):
+        found = sorted(each[n] for each in first)
+        assert shortest <= found[0] < found[-1] <= 3 * shortest
+        assert found[-1] - found[0] > shortest / 2
+    assert pauses(Budgets(lost=9, pause=(10, 40)), failed(Failure.LOST))[0][3:] == [40] * 6
+
+
 def test_without_a_pause_a_token_is_free_at_once() -> None:
     assert pauses(Budgets(scrub=2, pause=(0, 0)), failed(Failure.APPLICATION))[0] == [0, 0]
 
@@ -107,7 +116,7 @@ def test_what_would_end_the_same_way_is_not_tried_again() -> None:
 
 def test_a_reset_gives_fresh_budgets() -> None:
     for failure in (Failure.LOST, Failure.APPLICATION):
-        budgets = Budgets(scrub=2, lost=2)
+        budgets = Budgets(scrub=2, lost=2, spread=1)
         first, token = pauses(budgets, failed(failure))
         again, _ = pauses(budgets, failed(failure), reset(token, NOW))
         assert first == again == [1, 2]
@@ -116,7 +125,7 @@ def test_a_reset_gives_fresh_budgets() -> None:
 def test_what_somebody_else_wrote_there_is_no_obstacle() -> None:
     for written in ("x", 5, [1], {"lost": "many"}, {"lost": -3}, {"lost": None}):
         token = Token("a", {**fresh().body, "picas": {"spent": written, "scrub_base": "?"}})
-        assert pauses(Budgets(lost=2), failed(Failure.LOST), token)[0] == [1, 2]
+        assert pauses(Budgets(lost=2, spread=1), failed(Failure.LOST), token)[0] == [1, 2]
 
 
 def test_of_a_program_that_says_only_how_often_nothing_else_is_tried_again() -> None:
@@ -132,6 +141,8 @@ def test_of_a_program_that_says_only_how_often_nothing_else_is_tried_again() -> 
         {"retry_on": (0,)},
         {"retry_on": (75, 256)},
         {"pause": (2, 1)},
+        {"spread": 0.5},
+        {"spread": float("nan")},
         {"pause": (-1, 1)},
         {"pause": (float("nan"), 1)},
     ],
