@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from picas.tokens import Failure, State, finished_at, js_parse_int
+from picas.jsvalues import js_parse_int
+from picas.tokens import Failure, State, finished_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

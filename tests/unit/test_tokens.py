@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from picas.budgets import Budgets
 from picas.errors import InvalidInput
 from picas.jobid import JOB_ID_FIELDS
+from picas.jsvalues import js_parse_int
 from picas.tokens import (
     MAX_HISTORY,
     AttachmentInfo,
@@ -32,7 +33,6 @@ from picas.tokens import (
     finished_at,
     fresh_body,
     is_worth_a_reset,
-    js_parse_int,
     log_name_of_attempt,
     log_names,
     not_before_of,

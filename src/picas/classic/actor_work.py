@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Protocol
 from picas.errors import InvalidInput
 from picas.inprocess import Interrupted, OwnWork
 from picas.jobid import remove_job_id
+from picas.jsvalues import js_parse_int
 from picas.payload import Payload
 from picas.pool import Result
 from picas.tokens import (
@@ -22,7 +23,6 @@ from picas.tokens import (
     Token,
     Usage,
     encode_json,
-    js_parse_int,
     log_names,
     state_of,
 )
