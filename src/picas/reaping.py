@@ -6,12 +6,15 @@ for longer than its lease. It may be alive all the same, on a laptop that slept:
 newer one, see `picas.pool.Pool.finish_many`.
 
 A pool that was out of reach makes all its pilots look dead. So silence counts only for those who have been in touch
-with the pool for as long as any living pilot needs to give a sign after that.
+with the pool for as long as any living pilot needs to give a sign after that. A request that is lost now and then is
+no such trouble: nobody would ever be sure on a bad network.
 """
 
 from __future__ import annotations
 
+import math
 import random
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +56,9 @@ UNSEEN = "unseen"
 
 MOST_SECONDS = 1e12
 """A time, or a length of it, is less than this, or no time at all."""
+
+GAPS = 100
+"""So many of the times in which the pool did not answer are kept in mind."""
 
 BATCH = 100
 """Tokens taken back in one step."""
@@ -98,18 +104,22 @@ class Reaper:
         self._spool = spool or Spool(default_spool(), pool.url)
         self._budgets = budgets
         self._on_reaped = on_reaped
-        self._in_touch_since: float | None = None
+        self._gaps: deque[tuple[float, float]] = deque(maxlen=GAPS)  # when one ended, how long it was
+        self._answered_at = -math.inf
+        self._missed = False
         # Not all at once, where many pilots begin at the same time.
         self._orphans_at = machine.clock()[1] + ORPHAN_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311
 
     def in_touch(self) -> None:
         """Note that the pool has answered."""
-        if self._in_touch_since is None:
-            self._in_touch_since = machine.clock()[1]
+        now = machine.clock()[1]
+        if self._missed or not self._gaps:
+            self._gaps.append((now, now - self._answered_at))
+        self._answered_at, self._missed = now, False
 
     def out_of_touch(self) -> None:
         """Note that it has not."""
-        self._in_touch_since = None
+        self._missed = True
 
     def reap(self, *, sure: bool = False, orphans: bool | None = None) -> Reaped:
         """Take back what dead pilots hold now.
@@ -157,9 +167,12 @@ class Reaper:
                 self._spool.flush(self._pool)
 
     def _is_certain(self, record: PilotRecord) -> bool:
-        assert self._in_touch_since is not None
-        needed = TOUCH_FACTOR * _seconds(record.fields.get("interval"), lease_of(record) / 2)
-        return machine.clock()[1] - self._in_touch_since >= needed
+        lease = lease_of(record)
+        interval = min(lease, _seconds(record.fields.get("interval"), lease / 2))
+        # A request that is lost now and then keeps no living pilot silent for as long as its lease.
+        harmless = (lease - interval) / 2
+        since = [end for end, seconds in self._gaps if seconds > harmless] or [self._gaps[0][0]]
+        return machine.clock()[1] - since[-1] >= TOUCH_FACTOR * interval
 
     def _is_time_for_orphans(self) -> bool:
         """Whether to look for tokens whose pilot has no record."""

@@ -227,17 +227,37 @@ def test_a_pool_that_was_away_makes_nobody_look_dead(bench, monkeypatch):
     assert reaper.reap().tokens == ["token_0"]
 
 
-def test_it_begins_anew_after_every_trouble(bench, monkeypatch):
+def test_it_begins_anew_after_a_trouble_for_which_a_living_pilot_may_be_silent(bench, monkeypatch):
+    here, now = machine.clock()
+
+    def at(seconds: float) -> None:
+        monkeypatch.setattr(machine, "clock", lambda: (here, now + seconds))
+
+    bench.push("a")
+    claimed(bench)  # with a lease of 60 s, and a sign each 10 s
+    silence(monkeypatch, bench)
+    monkeypatch.setattr(type(fleet_of(bench)), "steady", False)
+    reaper = Reaper(bench.pool, ONCE)
+    reaper.reap()
+    reaper.out_of_touch()
+    for seconds in (30, 44):
+        at(seconds)
+        assert reaper.reap().unsure == ["gone"]
+    at(46)
+    assert reaper.reap().tokens == ["token_0"]
+
+
+def test_a_request_that_is_lost_now_and_then_does_not_count(bench, monkeypatch):
+    here, now = machine.clock()
     bench.push("a")
     claimed(bench)
     silence(monkeypatch, bench)
     monkeypatch.setattr(type(fleet_of(bench)), "steady", False)
     reaper = Reaper(bench.pool, ONCE)
-    reaper.reap()
-    here, now = machine.clock()
-    monkeypatch.setattr(machine, "clock", lambda: (here, now + 16))
-    reaper.out_of_touch()
     assert reaper.reap().unsure == ["gone"]
+    reaper.out_of_touch()
+    monkeypatch.setattr(machine, "clock", lambda: (here, now + 16))
+    assert reaper.reap().tokens == ["token_0"]
 
 
 # --- Late results ---
