@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from picas.budgets import COUNTED_APART, Budgets
+from picas.cli.errors import CLASSES
 from picas.config import BUDGETS, parse_budget, parse_codes
 from picas.errors import InvalidInput
+from picas.tokens import Failure
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Shell
@@ -30,6 +32,10 @@ pool.finish(pool.claim(), lost, budgets=Budgets(pause=(3600, 3600)))
 def test_the_names_of_budgets_are_those_that_the_settings_know() -> None:
     assert set(BUDGETS) == set(COUNTED_APART)
     assert all(hasattr(Budgets(), name) for name in BUDGETS)
+
+
+def test_all_classes_are_explained() -> None:
+    assert {failure.value for failure in Failure} <= CLASSES.keys()
 
 
 def test_what_they_are_written_like() -> None:

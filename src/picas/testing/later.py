@@ -117,16 +117,18 @@ class LaterRules(StoreFixtures):
         tokens = add(store, *(fresh(f"t_{n}", picas={"not_before": value}) for n, value in enumerate(values)))
         assert ids(claim_all(store)) == ids(tokens)
 
-    def test_many_that_are_due_at_once_are_claimed_once_each(self, store: Store) -> None:
+    def test_many_that_are_due_at_once_are_claimed_once_each(self, store: Store, url: str) -> None:
         tokens = add(store, *(waiting(store, f"t_{n:03}", -1) for n in range(300)))
         start = threading.Barrier(4)
 
         def drain() -> list[str]:
             mine: list[str] = []
+            own = self.open(url)
             give_up = time.monotonic() + PATIENCE
             start.wait(30)
-            while store.counts()[State.TODO] and time.monotonic() < give_up:
-                mine += ids(store.claim(take, 20, None, "oldest"))
+            while own.counts()[State.TODO] and time.monotonic() < give_up:
+                mine += ids(own.claim(take, 20, None, "oldest"))
+            own.close()
             return mine
 
         with ThreadPoolExecutor(4) as pool:
