@@ -53,9 +53,9 @@ def _install(session: nox.Session, *groups: str) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """All the tests; what follows ``--`` goes to pytest."""
+    """All the tests but those that take many minutes; what follows ``--`` goes to pytest."""
     _install(session, "test")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-m", "not long", *session.posargs)
 
 
 @nox.session(python="3.13", default=False)
@@ -119,9 +119,19 @@ def cluster(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def faults(session: nox.Session) -> None:
-    """Crashes at every write, full disks, killed pilots: thousands of rounds, of which `tests` runs a part."""
+    """Crashes at every write, full disks, fleets, servers and networks that fail; `tests` runs a short form of it.
+
+    It takes about an hour, and writes how the fleets went into benchmarks/results/faults.md.
+    """
     _install(session, "test")
-    session.run("pytest", "tests/faults", "-o", "faulthandler_timeout=3600", *session.posargs)
+    session.run(
+        "pytest",
+        "tests/faults",
+        "-o",
+        "faulthandler_timeout=3600",
+        *session.posargs,
+        env={"PICAS_FAULT_REPORT": "benchmarks/results/faults.md"},
+    )
 
 
 @nox.session(default=False)
