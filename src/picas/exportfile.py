@@ -257,9 +257,12 @@ class Reader:
         attached = line.pop("_attachments", {})
         try:
             infos = {name: self._attached(line["_id"], name, each) for name, each in attached.items()}
-            found = token_from_document(line)
         except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
             raise self._damaged("that is no token") from error
+        try:
+            found = token_from_document(line)
+        except InvalidInput as error:
+            raise self._damaged(error.message) from error
         for place in [
             place for place in self._pieces if place[0] == found.id
         ]:  # of a version that was replaced
