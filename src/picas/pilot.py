@@ -13,12 +13,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
-from picas import secrecy
+from picas import choices, secrecy
 from picas._version import __version__
 from picas.budgets import Budgets
 from picas.checkpoints import Checkpoints
 from picas.children import Children, in_main_thread
-from picas.config import ORDERS
 from picas.courier import Courier
 from picas.duty import Duty, check_lease
 from picas.ending import (
@@ -50,16 +49,15 @@ from picas.summary import Event, Summary
 from picas.supply import Supply
 from picas.tokens import Claimer, Failure, State
 from picas.walltime import parse_notice, until_when
-from picas.work import SECRETS, CommandWork
+from picas.work import SECRETS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from types import FrameType
 
     from picas.functions import WorkLike
     from picas.pool import Pool
     from picas.reaping import Reaped
-    from picas.signing import Verifier
     from picas.tokens import Token
 
 DEFAULT_LOG_CAP = 16 << 20
@@ -195,7 +193,7 @@ class Pilot:
         beat: float = BEAT_SECONDS,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
-        _check(
+        choices.check(
             {"workers": workers, "max_tasks": max_tasks, "max_quick_failures": max_quick_failures},
             {"max_time": max_time, "task_timeout": task_timeout},
             order,
@@ -210,11 +208,11 @@ class Pilot:
         self.max_tasks = max_tasks
         self.max_time = max_time
         self.task_timeout = task_timeout
-        self.budgets = _budgets(budgets, max_scrub, retry_on)
+        self.budgets = choices.make_budgets(budgets, max_scrub, retry_on)
         self.wait = wait
         self.where = Selection.parse(where) if isinstance(where, str) else where
         self.order = order
-        self.collect = tuple(_checked_pattern(pattern) for pattern in collect)
+        self.collect = tuple(choices.checked_pattern(pattern) for pattern in collect)
         self.keep = keep
         self.log_cap = log_cap
         self.grace = grace
@@ -228,9 +226,9 @@ class Pilot:
         self._spool = Spool(Path(spool) if spool is not None else default_spool(), pool.url)
         self._listener = on_event
         self._error: BaseException | None = None  # why this pilot cannot go on
-        self._verifier = _make_verifier(require_signed)
+        self._verifier = choices.make_verifier(require_signed)
         self._hidden = hidden = tuple(secrets) if keep_secrets else (*SECRETS, *secrets)
-        self._work = _make_work(work, pool.url, hidden)
+        self._work = choices.make_work(work, pool.url, hidden)
         alone = workers == 1 and task_timeout is None and self._notice is None
         if isinstance(self._work, OwnWork) and not alone:
             raise InvalidInput(
@@ -854,58 +852,3 @@ def _notice(number: int, frame: FrameType | None) -> None:
 
 def _itself(result: Result) -> Result:
     return result
-
-
-def _make_work(
-    work: WorkLike | OwnWork, pool_url: str, hidden: Sequence[str]
-) -> CommandWork | FunctionWork | OwnWork:
-    if isinstance(work, OwnWork):
-        return work
-    if callable(work):
-        return FunctionWork(work, pool_url, hidden)
-    if isinstance(work, str):
-        raise InvalidInput(
-            "a command is a list of strings, so that no shell reads it",
-            'Write ["bash", "-c", "…"] if a shell is wanted.',
-        )
-    return CommandWork(work, pool_url, hidden)
-
-
-def _make_verifier(required: bool | str | os.PathLike[str]) -> Verifier | None:  # noqa: FBT001 - the option
-    if required is False:
-        return None
-    from picas.keys import KeyFiles  # noqa: PLC0415 - most pilots check nothing
-
-    return KeyFiles().verifier(None if required is True else os.fspath(required))
-
-
-def _budgets(budgets: Budgets | None, max_scrub: int | None, retry_on: Sequence[int]) -> Budgets:
-    found = budgets or Budgets()
-    if max_scrub is not None:
-        found = replace(found, scrub=max_scrub)
-    return replace(found, retry_on=tuple(retry_on)) if retry_on else found
-
-
-def _checked_pattern(pattern: str) -> str:
-    if not pattern or pattern.startswith(("/", "~")) or ".." in pattern.split("/"):
-        raise InvalidInput(
-            f"'{pattern}' cannot be collected", "Patterns are relative to the token's own directory: '*.png'."
-        )
-    try:
-        list(Path(os.devnull).glob(pattern))  # matches nothing, but says whether it is a pattern
-    except (ValueError, IndexError) as error:
-        raise InvalidInput(
-            f"'{pattern}' is no pattern: {error}", "Write one like '*.png' or '**/*.txt'."
-        ) from error
-    return pattern
-
-
-def _check(counts: Mapping[str, int | None], times: Mapping[str, float | None], order: str) -> None:
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise InvalidInput(f"{name} is {value}; it must be at least 1")
-    for name, seconds in times.items():
-        if seconds is not None and not seconds > 0:
-            raise InvalidInput(f"{name} is {seconds}; it must be more than 0 seconds")
-    if order not in ORDERS:
-        raise InvalidInput(f"there is no order '{order}'", f"Choose one of: {', '.join(ORDERS)}.")

@@ -1,0 +1,100 @@
+"""What the choices that users make for a pilot amount to, or why they cannot be meant."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from picas.budgets import Budgets
+from picas.config import ORDERS
+from picas.errors import InvalidInput
+from picas.functions import FunctionWork
+from picas.inprocess import OwnWork
+from picas.work import CommandWork
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from picas.functions import WorkLike
+    from picas.signing import Verifier
+
+
+def make_work(
+    work: WorkLike | OwnWork, pool_url: str, hidden: Sequence[str]
+) -> CommandWork | FunctionWork | OwnWork:
+    """What is run for each token.
+
+    Args:
+        hidden: patterns of variables that the work does not see.
+
+    Raises:
+        InvalidInput: nothing can be run by that.
+    """
+    if isinstance(work, OwnWork):
+        return work
+    if callable(work):
+        return FunctionWork(work, pool_url, hidden)
+    if isinstance(work, str):
+        raise InvalidInput(
+            "a command is a list of strings, so that no shell reads it",
+            'Write ["bash", "-c", "…"] if a shell is wanted.',
+        )
+    return CommandWork(work, pool_url, hidden)
+
+
+def make_verifier(required: bool | str | os.PathLike[str]) -> Verifier | None:  # noqa: FBT001 - the option
+    """What checks signatures; None where none is wanted.
+
+    Raises:
+        PicasError: there are no such keys, or they cannot be checked here.
+    """
+    if required is False:
+        return None
+    from picas.keys import KeyFiles  # noqa: PLC0415 - most pilots check nothing
+
+    return KeyFiles().verifier(None if required is True else os.fspath(required))
+
+
+def make_budgets(budgets: Budgets | None, max_scrub: int | None, retry_on: Sequence[int]) -> Budgets:
+    """How often tokens are tried again: what is given by itself goes before what is given together."""
+    found = budgets or Budgets()
+    if max_scrub is not None:
+        found = replace(found, scrub=max_scrub)
+    return replace(found, retry_on=tuple(retry_on)) if retry_on else found
+
+
+def checked_pattern(pattern: str) -> str:
+    """A pattern of files to collect, which stays inside of the token's own directory.
+
+    Raises:
+        InvalidInput: it does not, or is none.
+    """
+    if not pattern or pattern.startswith(("/", "~")) or ".." in pattern.split("/"):
+        raise InvalidInput(
+            f"'{pattern}' cannot be collected", "Patterns are relative to the token's own directory: '*.png'."
+        )
+    try:
+        list(Path(os.devnull).glob(pattern))  # matches nothing, but says whether it is a pattern
+    except (ValueError, IndexError) as error:
+        raise InvalidInput(
+            f"'{pattern}' is no pattern: {error}", "Write one like '*.png' or '**/*.txt'."
+        ) from error
+    return pattern
+
+
+def check(counts: Mapping[str, int | None], times: Mapping[str, float | None], order: str) -> None:
+    """Refuse numbers, times in seconds and an order that cannot be meant.
+
+    Raises:
+        InvalidInput: one of them cannot.
+    """
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise InvalidInput(f"{name} is {value}; it must be at least 1")
+    for name, seconds in times.items():
+        if seconds is not None and not seconds > 0:
+            raise InvalidInput(f"{name} is {seconds}; it must be more than 0 seconds")
+    if order not in ORDERS:
+        raise InvalidInput(f"there is no order '{order}'", f"Choose one of: {', '.join(ORDERS)}.")
