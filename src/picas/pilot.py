@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from picas import choices, secrecy
 from picas._version import __version__
-from picas.budgets import Budgets
 from picas.checkpoints import Checkpoints
 from picas.children import Children, in_main_thread
 from picas.courier import Courier
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from types import FrameType
 
+    from picas.budgets import Budgets
     from picas.functions import WorkLike
     from picas.pool import Pool
     from picas.reaping import Reaped
