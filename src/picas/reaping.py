@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from picas import machine, tokens
 from picas.children import kill_left_over
-from picas.errors import InfrastructureError, TokenRefused
+from picas.errors import InfrastructureError, PoolUnavailable, TokenRefused
 from picas.payload import capped_log
 from picas.pool import Result
 from picas.scratch import is_left_over, is_own_file, remove
@@ -62,6 +62,9 @@ GAPS = 100
 
 BATCH = 100
 """Tokens taken back in one step."""
+
+UNANSWERED = 3
+"""After so many tokens that could not be given back the pool is away."""
 
 ORPHAN_SECONDS = 600.0
 """How often it is looked for tokens whose pilot has no record."""
@@ -107,6 +110,7 @@ class Reaper:
         self._gaps: deque[tuple[float, float]] = deque(maxlen=GAPS)  # when one ended, how long it was
         self._answered_at = -math.inf
         self._missed = False
+        self._unanswered: list[PoolUnavailable] = []
         # Not all at once, where many pilots begin at the same time.
         self._orphans_at = machine.clock()[1] + ORPHAN_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311
 
@@ -184,6 +188,7 @@ class Reaper:
 
     def _take_back(self, records: dict[str, PilotRecord], dead: dict[str, PilotRecord], done: Reaped) -> None:
         now = self._pool.store.now()
+        self._unanswered = []
         batch: list[tuple[Token, PilotRecord | None]] = []
         for token in self._pool.tokens(State.LOCKED):
             run = token.run
@@ -197,6 +202,8 @@ class Reaper:
                 self._try_to_give_back(batch, now, done)
                 batch = []
         self._try_to_give_back(batch, now, done)
+        if self._unanswered:
+            raise self._unanswered[-1]
 
     def _try_to_give_back(
         self, batch: Sequence[tuple[Token, PilotRecord | None]], now: float, done: Reaped
@@ -210,6 +217,15 @@ class Reaper:
                     self._try_to_give_back([one], now, done)
             else:
                 done.others.add(str(batch[0][0].run.get("pilot")))
+        except PoolUnavailable as error:
+            # A step has many requests: where one in a hundred is lost, a large step would never come to its end.
+            if len(batch) > 1:
+                self._try_to_give_back(batch[: len(batch) // 2], now, done)
+                self._try_to_give_back(batch[len(batch) // 2 :], now, done)
+            else:
+                self._unanswered.append(error)
+                if len(self._unanswered) >= UNANSWERED:
+                    raise
 
     def _give_back(self, batch: Sequence[tuple[Token, PilotRecord | None]], now: float) -> list[str]:
         gone = {token.claim_id or "" for token, record in batch if record is not None and _is_here(record)}

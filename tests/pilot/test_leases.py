@@ -11,6 +11,7 @@ import pytest
 
 from picas import machine, orders
 from picas.budgets import Budgets
+from picas.errors import PoolUnavailable
 from picas.pool import Result, Verdict, open_pool
 from picas.reaping import Reaper
 from picas.selection import Selection
@@ -258,6 +259,44 @@ def test_a_request_that_is_lost_now_and_then_does_not_count(bench, monkeypatch):
     reaper.out_of_touch()
     monkeypatch.setattr(machine, "clock", lambda: (here, now + 16))
     assert reaper.reap().tokens == ["token_0"]
+
+
+def test_what_the_pool_does_not_answer_to_keeps_no_other_token_from_going_back(bench, monkeypatch):
+    bench.push(*"abcdefg")
+    claimed(bench, count=7)
+    silence(monkeypatch, bench)
+    finish_many = bench.pool.finish_many
+
+    def sometimes(results: Any, **options: Any) -> Any:
+        if any(result.token.id == "token_3" for result in results):
+            raise PoolUnavailable("no answer")
+        return finish_many(results, **options)
+
+    monkeypatch.setattr(bench.pool, "finish_many", sometimes)
+    with pytest.raises(PoolUnavailable):
+        reap(bench)
+    assert [token.id for token in bench.pool.tokens("locked")] == ["token_3"]
+    assert [record.id for record in fleet_of(bench).pilots()] == ["gone"]
+    monkeypatch.undo()
+    silence(monkeypatch, bench)
+    assert reap(bench).tokens == ["token_3"]
+    assert [len(token.history) for token in bench.pool.tokens()] == [1] * 7
+
+
+def test_a_pool_that_answers_nothing_is_not_asked_for_each_token(bench, monkeypatch):
+    bench.push(*"abcdefg")
+    claimed(bench, count=7)
+    silence(monkeypatch, bench)
+    asked: list[int] = []
+
+    def never(results: Any, **_: Any) -> Any:
+        asked.append(len(results))
+        raise PoolUnavailable("no answer")
+
+    monkeypatch.setattr(bench.pool, "finish_many", never)
+    with pytest.raises(PoolUnavailable):
+        reap(bench)
+    assert asked == [7, 3, 1, 2, 1, 1]
 
 
 # --- Late results ---
