@@ -13,8 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from picas.credentials import split_login
 from picas.errors import InfrastructureError, InvalidInput
-from picas.secrecy import PASSWORD_VARIABLE, allow_core_files
+from picas.secrecy import PASSWORD_VARIABLE, URL_VARIABLE, allow_core_files
 from picas.template import render_argv
 
 if TYPE_CHECKING:
@@ -124,9 +125,12 @@ def outer_environment(hidden: Collection[str] = SECRETS) -> dict[str, str]:
     """This process's environment, without what it says of a token that the pilot is the work of.
 
     Args:
-        hidden: what else is left out; ``*`` and ``?`` stand for any letters.
+        hidden: what else is left out; ``*`` and ``?`` stand for any letters. With the password, also one that is in
+            the pool's URL.
     """
     inherited = {name: value for name, value in os.environ.items() if not is_hidden(name, hidden)}
+    if URL_VARIABLE in inherited and PASSWORD_VARIABLE in hidden:
+        inherited[URL_VARIABLE] = split_login(inherited[URL_VARIABLE])[0]
     if "PICAS_CLAIM" in inherited:
         for name in [name for name in inherited if name.startswith("PICAS_") and name not in SETTINGS]:
             del inherited[name]

@@ -111,8 +111,8 @@ def test_errors_and_tracebacks_do_not_tell_it(picas: Shell, account: str, databa
     assert account not in shown
 
 
-def _logged(picas: Shell, *words: str, work: str = "env", **environment: str) -> str:
-    picas("push", "--again", picas.write("t.txt", work + "\n"))
+def _logged(picas: Shell, *words: str, **environment: str) -> str:
+    picas.here("push", "--again", picas.write("t.txt", "env\n"))
     picas("run", *words, **environment)
     newest = picas.here("list", "--json").json_lines[-1]["id"]
     return picas.here("logs", newest).out
@@ -141,7 +141,7 @@ def test_work_is_not_told_what_is_named_as_secret(picas: Shell) -> None:
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_functions_do_not_see_them_either(picas: Shell, workers: str) -> None:
     picas.write("spy.py", "import os\ndef work(token):\n    return dict(os.environ)\n")
-    picas("push", picas.write("t.txt", "x\n"))
+    picas.here("push", picas.write("t.txt", "x\n"))
     secrets = {"PICAS_PASSWORD": "pw-1234", "SITE_KEY": "key-1234"}
     picas("run", "--call", "spy:work", "--workers", workers, "--secret", "SITE_KEY", **secrets)
     output = json.loads(picas.here("show", "--json", "token_0").out)["output"]
@@ -149,16 +149,33 @@ def test_functions_do_not_see_them_either(picas: Shell, workers: str) -> None:
     assert not {"PICAS_PASSWORD", "SITE_KEY"} & set(output)
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_functions_do_not_see_a_password_in_the_address(
+    picas: Shell, account: str, database: str, workers: str
+) -> None:
+    picas.write("spy.py", "import os\ndef work(token):\n    return dict(os.environ)\n")
+    del picas.environment["PICAS_PASSWORD"]
+    picas.environment["PICAS_POOL"] = picas.own["PICAS_POOL"] = database
+    picas.here("push", picas.write("t.txt", "x\n"))
+    assert picas("run", "--call", "spy:work", "--workers", workers).code == 0
+    told = picas.here("show", "--json", "token_0").out
+    assert json.loads(told)["output"]["PICAS_POOL"] == _plain(database)
+    assert account not in told
+
+
 def test_no_core_file_of_the_pilot_but_of_the_work_as_before(picas: Shell) -> None:
     before = resource.getrlimit(resource.RLIMIT_CORE)
     if before[1] == 0:
         pytest.skip("no core files at all here")
+    # Its limit is set a moment after it was started.
+    work = "until [ $(ulimit -c) != 0 ]; do sleep 0.05; done; ulimit -c; grep core /proc/$PPID/limits"
+    picas.here("push", picas.write("t.txt", work + "\n"))
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (4096, before[1]))
-        # the shell asks a moment later: its limit is set just after it was started
-        out = _logged(picas, work="sleep 0.3; ulimit -c; grep core /proc/$PPID/limits")
+        picas("run")
     finally:
         resource.setrlimit(resource.RLIMIT_CORE, before)
+    out = picas.here("logs", "token_0").out
     own, pilots = out.splitlines()
     assert own in ("4", "8")  # in blocks of 1,024 or 512 bytes
     assert pilots.split()[:5] == ["Max", "core", "file", "size", "0"]

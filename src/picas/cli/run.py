@@ -17,7 +17,7 @@ from picas.backoff import Backoff
 from picas.cli import options, output, pools, text
 from picas.cli.group import verb
 from picas.cli.reporter import Reporter
-from picas.config import ORDERS, parse_budget, parse_codes, parse_duration, parse_size
+from picas.config import ORDERS, POOL_VARIABLE, parse_budget, parse_codes, parse_duration, parse_size
 from picas.errors import InvalidInput, PoolUnavailable
 from picas.summary import Event
 
@@ -248,7 +248,7 @@ def command(
     with Reporter(verbose=verbose, quiet=call.as_json) as reporter:
         pool = _open_pool(call, reporter, wait=given["wait"])
         if function:
-            _forget(knobs)
+            _forget(knobs, pool.url)
         summary = Pilot(pool, work, on_event=reporter, **knobs).run()
     return RunView(pool.url, summary, fail=fail)
 
@@ -273,13 +273,15 @@ def _open_pool(call: options.Call, reporter: Reporter, *, wait: bool) -> Pool:
             time.sleep(max(pause.seconds(), error.after))
 
 
-def _forget(knobs: dict[str, Any]) -> None:
+def _forget(knobs: dict[str, Any], pool_url: str) -> None:
     """Take out of the environment what a function in this process is not to see; the pool has been opened with it."""
     from picas.work import SECRETS, is_hidden  # noqa: PLC0415 - start-up of the help
 
     hidden = [*(() if knobs.get("keep_secrets") else SECRETS), *knobs.get("secrets", ())]
     for name in [name for name in os.environ if is_hidden(name, hidden)]:
         del os.environ[name]
+    if not knobs.get("keep_secrets"):
+        os.environ[POOL_VARIABLE] = pool_url  # it may have had a password in it
 
 
 def _with_settings(given: dict[str, Any], settings: Any) -> dict[str, Any]:
