@@ -7,7 +7,6 @@ a batch job that was to end, a machine that cannot start work) has limits of its
 
 from __future__ import annotations
 
-import math
 import zlib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,9 @@ COUNTED_APART = (
     AGAIN,
 )
 """What has a limit of its own: the names in ``picas.spent``, and of the fields of `Budgets`."""
+
+MOST = 1e9
+"""A pause of so many seconds, and a factor like that, are meant by nobody."""
 
 DOUBLINGS = 30
 """After so many the pause grows no more: it is a number of seconds that nobody waits."""
@@ -70,9 +72,9 @@ class Budgets:
         for code in self.retry_on:
             if not 1 <= code <= 255:
                 raise InvalidInput(f"{code} is no exit code that a failure has", "They go from 1 to 255.")
-        if not 0 <= self.pause[0] <= self.pause[1]:
+        if not 0 <= self.pause[0] <= self.pause[1] < MOST:
             raise InvalidInput(f"{self.pause} are no shortest and longest pause")
-        if not 1 <= self.spread < math.inf:
+        if not 1 <= self.spread < MOST:
             raise InvalidInput(f"a spread of {self.spread} makes no pause longer; it is at least 1")
 
     def charged_to(self, outcome: Outcome) -> str:

@@ -227,11 +227,11 @@ class Copier:
 
     def _unpushed(self, new: Sequence[Token]) -> list[Token]:
         """Those that are not there under another id, pushed from the same line."""
-        keys = [key for token in new if isinstance(key := token.picas.get("push"), str)]
+        keys = [token.push_key for token in new if token.push_key is not None]
         known = self._filling.known_push_keys(keys) if keys else set()
-        pushed = [token for token in new if token.picas.get("push") in known]
+        pushed = [token for token in new if token.push_key in known]
         self._read_back(pushed, [None] * len(pushed))
-        return [token for token in new if token.picas.get("push") not in known]
+        return [token for token in new if token.push_key not in known]
 
     def _refused(self, new: Sequence[Token], error: PicasError) -> None:
         if len(new) == 1:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import zlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, TypeVar
 
 from picas import jsontext
 from picas.budgets import Budgets
@@ -21,14 +21,19 @@ from picas.pool import Result
 from picas.tokens import Edits, Failure, Outcome, Usage, token_from_document
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+T = TypeVar("T")
 
 SUFFIX = ".journal"
 """What the name of a journal ends with."""
 
 FILES = ".files"
 """What the name of the folder of large files ends with."""
+
+MOST = 2.0**62
+"""A time or a size is less than this, or none that can be meant."""
 
 PIECE_BYTES = 1 << 20
 """How much of a blob is in memory at a time when it is checked."""
@@ -92,32 +97,85 @@ def _loaded(text: bytes, path: Path, start: int, files: Path) -> list[Kept] | No
                 parts = []
                 for part in file["parts"]:
                     if isinstance(part, int):
-                        parts.append(Stretch(path, start, part))
+                        parts.append(Stretch(path, start, _bytes(part)))
                         start += part
                     else:
                         name, offset, length = part
-                        parts.append(Stretch(files / str(int(name)), int(offset), int(length)))
-                payloads.append(Payload(file["name"], file["content_type"], tuple(parts)))
+                        parts.append(Stretch(files / str(int(name)), _bytes(offset), _bytes(length)))
+                payloads.append(Payload(string(file["name"]), string(file["content_type"]), tuple(parts)))
             kept.append(loaded_result(document, payloads))
-    except (ValueError, LookupError, TypeError, AttributeError, InvalidInput):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, InvalidInput):
         return None
     return kept
 
 
-def _outcome(fields: dict[str, Any]) -> Outcome:
-    failure = Failure(fields.pop("failure")) if fields.get("failure") else None
-    usage = Usage(**fields.pop("usage")) if fields.get("usage") else None
-    rest: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
-    }
-    rest.update(failure=failure, usage=usage)
-    return Outcome(**rest)
+def _of(kind: type[T], value: object) -> T:
+    """The value, if it is of this type.
+
+    Raises:
+        TypeError: it is not.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value
+
+
+def string(value: object) -> str:
+    """The value, if it is a string.
+
+    Raises:
+        TypeError: it is not.
+    """
+    return _of(str, value)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(string(each) for each in _of(list, value))
+
+
+def _number(value: Any) -> float:
+    if not -MOST < value < MOST:
+        raise ValueError(f"{value!r} is no time, and no size")
+    return value  # type: ignore[no-any-return] # an int stays one
+
+
+def _bytes(value: object) -> int:
+    number = _of(int, value)
+    if not 0 <= number < MOST:
+        raise ValueError(f"{number} is no number of bytes")
+    return number
+
+
+_USAGE: dict[str, Callable[[Any], Any]] = {
+    "wall": _number,
+    "cpu": _number,
+    "max_rss": lambda value: int(_number(value)),
+}
+
+_OUTCOME: dict[str, Callable[[Any], Any]] = {
+    "exit_code": lambda value: _of(int, value),
+    "started": _number,
+    "ended": _number,
+    "failure": lambda value: Failure(value) if value else None,
+    "message": string,
+    "exception": string,
+    "usage": lambda value: Usage(**_read_as(_USAGE, value)) if value else None,
+    "output": lambda value: None if value is None else _of(dict, value),
+    "kept": string,
+    "notes": _texts,
+    "checkpoint": _texts,
+    "final": bool,
+}
+
+
+def _read_as(fields: Mapping[str, Callable[[Any], Any]], written: Any) -> dict[str, Any]:
+    return {name: fields[name](value) for name, value in _of(dict, written).items()}
 
 
 def _edits(fields: dict[str, Any] | None) -> Edits | None:
     if fields is None:
         return None
-    return Edits(fields["changed"], tuple(fields["removed"]), tuple(fields["detached"]))
+    return Edits(_of(dict, fields["changed"]), _texts(fields["removed"]), _texts(fields["detached"]))
 
 
 def read(path: Path) -> tuple[list[list[Kept]], int]:
@@ -167,8 +225,8 @@ def loaded_result(document: dict[str, Any], payloads: Sequence[Payload]) -> Kept
     """
     logs = document["logs"]
     result = Result(
-        token_from_document(document["token"]),
-        _outcome(document["outcome"]),
+        token_from_document(_of(dict, document["token"])),
+        Outcome(**_read_as(_OUTCOME, document["outcome"])),
         tuple(payloads[:logs]),
         tuple(payloads[logs:]),
         edits=_edits(document.get("edits")),

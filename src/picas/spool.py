@@ -228,10 +228,11 @@ def _loaded(entry: Path) -> Kept | None:
     try:
         document = json.loads((entry / "result.json").read_text("ascii"))
         return records.loaded_result(document, tuple(_payloads(entry, document["files"])))
-    except (OSError, ValueError, KeyError, TypeError, InvalidInput):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, InvalidInput):
         return None
 
 
 def _payloads(entry: Path, files: list[dict[str, str]]) -> Iterator[Payload]:
     for file in files:
-        yield file_payload(file["name"], file["content_type"], entry / file["file"])
+        name, content_type = records.string(file["name"]), records.string(file["content_type"])
+        yield file_payload(name, content_type, entry / file["file"])

@@ -272,6 +272,12 @@ class Token:
         return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
     @property
+    def push_key(self) -> str | None:
+        """Which line of which content it came from; None if it has nothing of the kind."""
+        value = self.picas.get("push")
+        return value if isinstance(value, str) and value.isascii() else None
+
+    @property
     def claim_id(self) -> str | None:
         """The random id of the claim that holds the token, or held it last."""
         value = self.run.get("claim")
@@ -380,7 +386,7 @@ def spent(token: Token, charged_to: str = "") -> int:
         charged_to: the class of failures that was counted apart; "" for what is in ``scrub_count``.
     """
     if not charged_to:
-        return token.scrub_count - _count(token.picas.get("scrub_base"))
+        return max(0, token.scrub_count - _count(token.picas.get("scrub_base")))
     counted = token.picas.get("spent")
     return _count(counted.get(charged_to)) if isinstance(counted, dict) else 0
 

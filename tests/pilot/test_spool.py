@@ -350,7 +350,19 @@ def test_a_damaged_record_is_told_and_left_and_the_others_are_sent(bench, spool,
 
 
 @pytest.mark.parametrize(
-    "change", [("budgets", 5), ("outcome", {"new": 1}), ("token", {"_id": 5}), ("files", None)]
+    "change",
+    [
+        ("budgets", 5),
+        ("budgets", {"pause": [10**400, 10**400]}),
+        ("outcome", {"new": 1}),
+        ("outcome", {"exit_code": 1, "started": "then", "ended": 2.0, "failure": "application"}),
+        ("outcome", {"exit_code": 1, "started": 1.0, "ended": 10**400, "failure": "application"}),
+        ("token", {"_id": 5}),
+        ("token", {"_id": "token_0", "_rev": "²-1"}),
+        ("files", None),
+        ("files", [{"name": 0.5, "content_type": "text/plain", "parts": [1]}]),
+        ("files", [{"name": "a", "content_type": "text/plain", "parts": [10**30]}]),
+    ],
 )
 def test_what_another_version_may_have_written_is_left(bench, spool, change, monkeypatch):
     text = journal.text_of

@@ -142,7 +142,7 @@ class CouchStore:
         writes = [bulk.Write(bulk.document(token), {}, _by_name(files.get(token.id, ()))) for token in tokens]
         wanted = []
         for i, token in enumerate(tokens):
-            key = token.picas.get("push")
+            key = token.push_key
             if key is None or key not in there:
                 wanted.append(i)
                 there.add(key)

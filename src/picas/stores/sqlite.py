@@ -21,7 +21,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from picas import jsontext
-from picas.errors import InvalidInput, PoolRefused, PoolUnavailable, TokenNotFound, TokenTooLarge
+from picas.errors import InvalidInput, PoolUnavailable, TokenNotFound, TokenTooLarge
 from picas.payload import CHUNK_BYTES
 from picas.stores.base import Change, Progress
 from picas.stores.sqlite_documents import IS_OTHER, LATER, SqliteDocuments, column_values
@@ -90,6 +90,8 @@ _WAKE = (
 
 _ORDER_BY = {"priority": "priority DESC, seq", "oldest": "seq", "newest": "seq DESC"}
 _BRACKET_OR_STRING = re.compile(r'[\[\]{}]|"[^"\\]*(?:\\.[^"\\]*)*"')
+
+_REV = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 
 _abandoned: list[sqlite3.Connection] = []  # a parent's connections: closing them in the child is not safe
 
@@ -189,7 +191,7 @@ class SqliteStore:
             first = (found[0] if found else 0) + 1
             self._remember_numbers(db, tokens)
             values = [
-                (first + i, token.id, *row, token.picas.get("push"))
+                (first + i, token.id, *row, token.push_key)
                 for i, (token, row) in enumerate(zip(tokens, rows))
             ]
             sql = (
@@ -621,10 +623,10 @@ def _rev(seq: int, rev: int) -> str:
 
 
 def _parse_rev(token: Token) -> tuple[int, int]:
-    seq, _, rev = (token.rev or "").partition("-")
-    if not (seq.isdigit() and rev.isdigit()):
-        raise PoolRefused(f"token {token.id} was not read from this pool (its rev is {token.rev!r})")
-    return int(seq), int(rev)
+    found = _REV.fullmatch(token.rev or "")
+    if found is None:
+        raise InvalidInput(f"token {token.id} was not read from this pool (its rev is {token.rev!r})")
+    return int(found[1]), int(found[2])
 
 
 def _digest(value: Any) -> str:
