@@ -97,7 +97,8 @@ class Heart(threading.Thread):
 
     def run(self) -> None:
         """Beat until stopped."""
-        pause = Backoff(*PAUSE_SECONDS)
+        shortest, longest = PAUSE_SECONDS
+        pause = Backoff(shortest, max(shortest, min(longest, self._interval / 2)))  # a short lease is soon over
         failures = 0
         while not self._stopping.is_set():
             try:
