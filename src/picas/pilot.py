@@ -574,11 +574,7 @@ class Pilot:
         if self._next is not None or not self._running or self._reason or self._limit_reached():
             return
         token = self._supply.first()
-        if (
-            token is None
-            or token.checkpoint
-            or (self._verifier is not None and self._verifier.problem(token))
-        ):
+        if token is None or token.checkpoint:
             return
         attempt = Attempt(token, self._scratch)
         try:
