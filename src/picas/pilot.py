@@ -595,20 +595,19 @@ class Pilot:
 
     def _start(self, token: Token, cores: int) -> int:
         """Start an attempt; the slots it takes."""
-        assert self._children is not None
-        assert not isinstance(self._work, OwnWork)
         attempt = self._attempt(token)
         began = time.time()
         try:
-            runner = Runner(
-                attempt,
-                self._work,
-                self._children,
-                timeout=self.task_timeout,
-                grace=self.grace,
-                log_cap=self.log_cap,
-                collect=self.collect,
-            )
+            try:
+                runner = self._runner(attempt)
+            except InfrastructureError as error:
+                if not (error.of_machine and self._courier.waiting):
+                    raise
+                # What takes all the space may be on its way to the pool, and be gone when it is there.
+                remove(attempt.directory)
+                self._settle()
+                attempt = Attempt(token, self._scratch)
+                runner = self._runner(attempt)
         except InfrastructureError as error:
             if error.of_machine:  # the next token would fare no better: stop before they are all in error
                 self._error = error
@@ -620,6 +619,19 @@ class Pilot:
             return 0
         self._running[runner.pid] = runner
         return cores
+
+    def _runner(self, attempt: Attempt) -> Runner:
+        assert self._children is not None
+        assert not isinstance(self._work, OwnWork)
+        return Runner(
+            attempt,
+            self._work,
+            self._children,
+            timeout=self.task_timeout,
+            grace=self.grace,
+            log_cap=self.log_cap,
+            collect=self.collect,
+        )
 
     def _call(self, token: Token) -> None:
         """Run a function's attempt in this process."""

@@ -16,6 +16,7 @@ from picas.children import Ended, group_lives, signal_group
 from picas.harvest import harvest, last_lines
 from picas.outofmemory import EXIT_KILLED, LAST_WORDS, kills, says_so
 from picas.pool import Result
+from picas.scratch import is_full
 from picas.tokens import Failure, Outcome, Usage
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Runner:
         self._linger_to = 0.0
         self._kills = kills().mark()
         self._no_memory = False
+        self._no_space = False
         self._claim = attempt.token.claim_id or ""
         children.expect(self._claim)
         try:
@@ -207,6 +209,8 @@ class Runner:
         self._ended_at = now
         if self.phase is Phase.RUNNING and ended.exit_code == EXIT_KILLED:  # and not by us
             self._no_memory = kills().claim_one(self._kills)
+        # Now, before its directory or another's is cleared away.
+        self._no_space = ended.exit_code != 0 and is_full(self.attempt.directory)
         if not group_lives(self.pid):
             self._over()
             return
@@ -265,15 +269,18 @@ class Runner:
             return ended.exit_code, Failure.MEMORY, message
         words = last_lines(self.attempt.stderr, LAST_WORDS)
         last = words[0] if words else ""
-        failure = Failure.APPLICATION if ended.signal is None else Failure.SIGNAL
-        if says_so(words):
-            failure = Failure.MEMORY
-            last = next(line for line in words if says_so([line]))
         how = (
             f"exit code {ended.exit_code}"
             if ended.signal is None
             else f"killed by {_signal_name(ended.signal)}"
         )
+        failure = Failure.APPLICATION if ended.signal is None else Failure.SIGNAL
+        if self._no_space:
+            failure = Failure.INFRASTRUCTURE
+            last = f"{last or how}; the disk of the scratch directory {self.attempt.directory} was full"
+        elif says_so(words):
+            failure = Failure.MEMORY
+            last = next(line for line in words if says_so([line]))
         return ended.exit_code, failure, last or how
 
 

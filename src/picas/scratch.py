@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 OWN_FILES = frozenset(("stdout", "stderr", "token.json"))
 """What a pilot itself writes into an attempt's directory."""
 
+FULL_BYTES = 1 << 16
+"""A disk with less room than that is full: nothing that makes files goes on there."""
+
 WORK, OUTPUT, ATTACHED, RAISED = "work", "output.json", "attached", "raised.json"
 
 FETCHED = "checkpoints"
@@ -305,6 +308,16 @@ def remove(directory: str) -> None:
                     with suppress(OSError):
                         inner.chmod(0o700)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def is_full(directory: str) -> bool:
+    """Whether the disk that a directory is on has no room for anything more."""
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return False
+    # File systems that make room for files as they come tell of no number of files at all.
+    return disk.f_bavail * disk.f_frsize < FULL_BYTES or (disk.f_files > 0 and disk.f_favail == 0)
 
 
 def scratch_error(directory: str, error: OSError) -> InfrastructureError:
