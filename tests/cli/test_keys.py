@@ -41,7 +41,7 @@ def test_a_pilot_runs_what_is_signed_and_nothing_else(picas: Shell) -> None:
     subprocess.run(
         [sys.executable, "-c", TAMPER, "token_2"], cwd=picas.directory, env=picas.environment, check=True
     )
-    answer = picas("run", "--require-signed", "--fail", "--max-scrub", "5", "--workers", "2")
+    answer = picas.here("run", "--require-signed", "--fail", "--max-scrub", "5", "--workers", "2")
     assert answer.code == 3, answer.err
     assert "1 done, 2 failed" in answer.out
     assert _states(picas) == {"token_0": "error", "token_1": "done", "token_2": "error"}
@@ -68,10 +68,10 @@ def test_tokens_can_be_signed_where_they_are(picas: Shell) -> None:
     assert picas.here("keys", "sign", "--where", "input == 'echo 1'").out.startswith(
         "signed 1 token with ana ("
     )
-    assert picas("run", "--require-signed").out.startswith("1 done, 1 failed")
+    assert picas.here("run", "--require-signed").out.startswith("1 done, 1 failed")
     assert picas.here("keys", "sign", "--all").out.startswith("signed 1 token with ana (")
     assert picas.here("reset", "error", "--yes").code == 0
-    assert picas("run", "--require-signed").out.startswith("1 done in")
+    assert picas.here("run", "--require-signed").out.startswith("1 done in")
 
 
 def test_keys_are_exchanged_without_a_moment_in_which_tokens_are_refused(picas: Shell) -> None:
@@ -80,10 +80,10 @@ def test_keys_are_exchanged_without_a_moment_in_which_tokens_are_refused(picas: 
     picas.here("keys", "new", "new")
     picas.here("push", picas.write("u.txt", "echo new\n"))
     picas.here("push", "--sign-with", "old", picas.write("v.txt", "echo old again\n"))
-    assert picas("run", "--require-signed").out.startswith("3 done in")
+    assert picas.here("run", "--require-signed").out.startswith("3 done in")
     assert picas.here("keys", "distrust", "old").code == 0
     picas.here("reset", "done", "--yes")
-    assert picas("run", "--require-signed").out.startswith("1 done, 2 failed in")
+    assert picas.here("run", "--require-signed").out.startswith("1 done, 2 failed in")
 
 
 def test_the_keys_of_others_are_trusted_by_their_line(picas: Shell, tmp_path: Any) -> None:
@@ -166,5 +166,5 @@ def test_functions_are_guarded_as_commands_are(picas: Shell, work: str) -> None:
 def test_a_token_cannot_name_the_keys_of_a_pilot_within_its_work(picas: Shell) -> None:
     picas.write("t.jsonl", '{"input": "env | grep -c ^PICAS_TRUSTED_KEYS", "trusted_keys": "/tmp/evil"}\n')
     picas.here("push", "t.jsonl")
-    picas("run")
+    picas.here("run")
     assert picas.here("logs", "token_0").out == "0\n"
