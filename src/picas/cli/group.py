@@ -50,9 +50,6 @@ VERBS = {
 }
 """Each verb and its line in the help; the module of the same name beside this one has it as ``command``."""
 
-MODULES = {"import": "importing"}
-"""Modules of verbs whose name no module can have."""
-
 # The \b keeps click from filling the lines after it into a paragraph.
 HELP = """Run very many independent pieces of work: put them into a pool as tokens, and run pilots that take them.
 
@@ -112,7 +109,7 @@ class Verbs(click.Group):
         """The verb of this name."""
         if cmd_name not in VERBS:
             return None
-        found: click.Command = import_module(f"picas.cli.{MODULES.get(cmd_name, cmd_name)}").command
+        found: click.Command = import_module(f"picas.cli.{cmd_name}").command
         return found
 
     def resolve_command(
