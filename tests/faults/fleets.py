@@ -105,6 +105,7 @@ class Fleet:
         self._random = random.Random(5)
         self._mark = f"mark-{os.urandom(8).hex()}"
         self._started = 0
+        self._logs: dict[int, Path] = {}
         self.pilots: list[subprocess.Popen[bytes]] = []
         self.begun = self.seconds = 0.0
 
@@ -148,7 +149,8 @@ class Fleet:
             f"--lease={self.lease:g}s",
             f"--beat={self.lease / 4:g}s",
         ]
-        with open(self.path / f"pilot-{self._started}.log", "wb") as log:
+        path = self.path / f"pilot-{self._started}.log"
+        with open(path, "wb") as log:
             self.pilots.append(
                 subprocess.Popen(
                     [sys.executable, "-c", code, "run", *options, f"--scratch={self.path}/scratch"],
@@ -160,12 +162,15 @@ class Fleet:
                     start_new_session=True,
                 )
             )
+        self._logs[self.pilots[-1].pid] = path
         self._started += 1
 
     def kill_one(self) -> None:
         """SIGKILL to any one of them, and a new one in its place."""
         process = self.pilots.pop(self._random.randrange(len(self.pilots)))
-        assert process.poll() is None, self._tell(f"a pilot has left: {process.returncode}")
+        if process.poll() is not None:  # that is told by whoever waits
+            self.pilots.append(process)
+            return
         process.kill()
         process.wait()
         self.killed += 1
@@ -224,7 +229,7 @@ class Fleet:
         left = [process for process in self.pilots if process.poll() is not None]
         for process in left:
             killed = self._mortal and process.returncode == -signal.SIGKILL
-            assert killed, self._tell(f"a pilot has left: {process.returncode}")
+            assert killed, f"a pilot has left: {process.returncode}\n{self._logs[process.pid].read_text()}"
             self.pilots.remove(process)
             self.killed += 1
             self.start_one()

@@ -60,8 +60,8 @@ def short(pilots: int = 3, tokens: int = 60) -> Size:
     return Size(pilots, tokens, 0.1, 2.0, 180.0, long=False)
 
 
-def long(pilots: int = 20, tokens: int = 5000, work: float = 0.2) -> Size:
-    return Size(pilots, tokens, work, LEASE, 3000.0, long=True)
+def long(pilots: int = 20, tokens: int = 5000, lease: float = LEASE) -> Size:
+    return Size(pilots, tokens, 0.2, lease, 3000.0, long=True)
 
 
 def finish(fleet: Fleet, size: Size, report: Report, what: str, pool: str) -> None:
@@ -191,12 +191,14 @@ def every_fifth(act: Callable[[], None]) -> Callable[[], None]:
 
 
 @pytest.mark.couchdb
-@sizes(short(), long(8, 2000))
+@sizes(short(), long(8, 2000, 2 * LEASE))  # signs of life get lost, too
 def test_a_bad_network_loses_nothing(tmp_path: Path, proxied: Proxied, size: Size, report: Report) -> None:
     dice = random.Random(7)
     fleet = size.fleet(tmp_path, proxied.url, direct=proxied.direct)
+    # With pilots killed as well, results that were not told yet would pile up on disks that nobody reads.
+    part = 0.5 if size.long else 1.0
     rules = [
-        proxied.proxy.fault(fault, count=None, where=lambda _, share=share: dice.random() < share)
+        proxied.proxy.fault(fault, count=None, where=lambda _, share=share: dice.random() < part * share)
         for fault, share in FAULTS
     ]
     if size.long:
@@ -206,7 +208,7 @@ def test_a_bad_network_loses_nothing(tmp_path: Path, proxied: Proxied, size: Siz
         proxied.proxy.clear()
         proxied.proxy.cut()
     assert sum(rule.hits for rule in rules) > 10
-    what = "a quarter of all requests is dropped, reset, cut, delayed, refused or answered twice; a kill each 5 s"
+    what = "an eighth of all requests is dropped, reset, cut, delayed, refused or answered twice; a kill each 5 s"
     finish(fleet, size, report, what, "couchdb")
 
 
