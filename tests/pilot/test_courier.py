@@ -153,6 +153,7 @@ def test_a_pool_that_is_away_does_not_outlast_max_time(bench, faulty):
     faulty.fail(PoolUnavailable("the pool is away"), "replace")
     summary = bench.run(pool=Pool(faulty), max_time=0.5)
     assert (summary.reason, summary.unsent) == ("max-time", 1)
+    assert summary.spool == str(Spool(bench.spool, bench.url).directory)
 
 
 def test_what_could_not_be_sent_is_sent_by_the_next_pilot(bench, faulty):

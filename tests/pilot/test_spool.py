@@ -227,6 +227,53 @@ def test_what_the_pool_does_not_take_is_set_aside_and_the_journal_goes_on(bench,
     assert spool.flush(bench.pool) == (1, 0)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="which file a handle is of is asked of Linux")
+def test_what_is_kept_is_written_through_to_the_disk(bench, spool, tmp_path, monkeypatch):
+    """No write to a file is without a later sync of it, no new name without a later sync of its directory."""
+    unsynced = set()
+
+    def recorded(name, note, module=os):
+        function = getattr(module, name)
+
+        def noting(*args, **options):
+            answer = function(*args, **options)
+            note(answer, *args)
+            return answer
+
+        monkeypatch.setattr(module, name, noting)
+
+    def path_of(handle):
+        return Path(f"/proc/self/fd/{handle}").readlink()
+
+    def opened(handle, path, flags, *rest):
+        if flags & os.O_CREAT:
+            unsynced.add(Path(path).parent)
+
+    recorded("open", opened)
+    recorded("pwrite", lambda count, handle, *rest: unsynced.add(path_of(handle)))
+    recorded("link", lambda _, source, target: unsynced.update((target, target.parent)))
+    recorded("mkdir", lambda _, path, *rest: unsynced.add(Path(path).parent))
+    recorded("fsync", lambda _, handle: unsynced.discard(path_of(handle)))
+    recorded("_sync_data", lambda _, handle: unsynced.discard(path_of(handle)), journal)
+    large = tmp_path / "large"
+    large.write_bytes(b"x" * 200_000)
+    files = (
+        Payload("linked", "text/plain", (Stretch(large, 0, 200_000),)),
+        Payload("copied", "text/plain", (b"y" * 100_000,)),
+    )
+    mine = spool.journal()
+    kept = [result(claimed(bench), files=files) for _ in range(3)]
+    seen = 0
+    for each in kept:
+        mine.keep([each], NONE)
+        assert unsynced == set()
+        seen += len(files_in(spool))
+    assert seen == 4 + 6 + 8
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # and the test would notice if they were missing
+    mine.keep([result(claimed(bench), files=files)], NONE)
+    assert {path.name for path in unsynced} == {"6", "7", mine._files.name}
+
+
 # --- Whose it is ---
 
 
