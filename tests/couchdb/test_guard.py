@@ -252,8 +252,9 @@ STOLEN = {
 }
 
 
-@pytest.mark.parametrize("how", STOLEN)
-@pytest.mark.parametrize("role", ["other", "user"])
+@pytest.mark.parametrize(
+    ("role", "how"), [*(("user", how) for how in STOLEN), ("other", "released"), ("other", "taken over")]
+)
 def test_nobody_touches_a_token_that_another_user_holds(
     guarded: Guarded, token: str, role: str, how: str
 ) -> None:
