@@ -16,7 +16,7 @@ import math
 import random
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -234,12 +234,21 @@ class Reaper:
         begun = [(token, record) for token, record in batch if self._has_begun(token, record)]
         unseen = [token for token, record in batch if not self._has_begun(token, record)]
         results = [_lost(token, record, now) for token, record in begun]
-        if results:
-            self._pool.finish_many(results, budgets=self._budgets)
+        self._finish(results)
         if unseen:
             # Whoever changed one meanwhile knows more of it.
             self._pool.store.replace([Change(_unseen(token, now)) for token in unseen])
         return [token.id for token, _ in batch]
+
+    def _finish(self, results: Sequence[Result]) -> None:
+        try:
+            self._pool.finish_many(results, budgets=self._budgets)
+        except OSError:  # a pilot that was only believed dead has removed its directory just now
+            if len(results) > 1:
+                for one in results:
+                    self._finish([one])
+            else:
+                self._pool.finish_many([replace(results[0], logs=())], budgets=self._budgets)
 
     def _has_begun(self, token: Token, record: PilotRecord | None) -> bool:
         """Whether the work of a token had begun, or has to be taken for it."""

@@ -283,6 +283,30 @@ def test_what_the_pool_does_not_answer_to_keeps_no_other_token_from_going_back(b
     assert [len(token.history) for token in bench.pool.tokens()] == [1] * 7
 
 
+def test_logs_that_are_gone_when_they_are_read_keep_no_token_from_going_back(bench, monkeypatch):
+    bench.push(*"abc")
+    scratch = bench.scratch / "picas-alive"
+    tokens = bench.pool.claim_many(3, Claimer("gone", "far", {}, str(scratch), 60.0))
+    running = [{"id": token.id, "claim": token.claim_id} for token in tokens]
+    fields = {"lease": 60.0, "interval": 10.0, "process": ELSEWHERE, "running": running}
+    fleet_of(bench).beat("gone", fields)
+    for token in tokens:
+        (scratch / token.claim_id).mkdir(parents=True, mode=0o700)
+        (scratch / token.claim_id / "stdout").write_text("so far")
+    scratch.chmod(0o700)
+    silence(monkeypatch, bench)
+    finish_many = bench.pool.finish_many
+
+    def as_its_pilot_ends(results: Any, **options: Any) -> Any:
+        (scratch / tokens[1].claim_id / "stdout").unlink(missing_ok=True)
+        return finish_many(results, **options)
+
+    monkeypatch.setattr(bench.pool, "finish_many", as_its_pilot_ends)
+    assert len(reap(bench).tokens) == 3
+    found = [token.history[0].get("logs") for token in bench.pool.tokens("todo")]
+    assert [bool(logs) for logs in found] == [True, False, True]
+
+
 def test_a_pool_that_answers_nothing_is_not_asked_for_each_token(bench, monkeypatch):
     bench.push(*"abcdefg")
     claimed(bench, count=7)
