@@ -234,7 +234,8 @@ class Reaper:
         begun = [(token, record) for token, record in batch if self._has_begun(token, record)]
         unseen = [token for token, record in batch if not self._has_begun(token, record)]
         results = [_lost(token, record, now) for token, record in begun]
-        self._finish(results)
+        if results:
+            self._finish(results)
         if unseen:
             # Whoever changed one meanwhile knows more of it.
             self._pool.store.replace([Change(_unseen(token, now)) for token in unseen])
