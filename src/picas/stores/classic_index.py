@@ -56,8 +56,11 @@ class ViewClaims:
         return sorted({first for first in found if first is not None})[:limit]
 
     def next_due(self, where: Selection | None) -> float | None:
-        snapshot = self._snapshots.get(where.text if where else "")
-        return snapshot.first_due[0] if snapshot is not None and snapshot.first_due is not None else None
+        known = {token_id: when for when, token_id in self.due(PAGE)}
+        for doc in fetch_documents(self._server, self._database, list(known)):
+            if where is None or where.matches(doc["_id"], doc):
+                return known[doc["_id"]]
+        return None
 
 
 class ClassicIndex(ViewClaims):
