@@ -176,10 +176,14 @@ class Journal:
     def _described(self, payload: Payload, blob: list[bytes]) -> dict[str, Any]:
         """A file and where its bytes are: so many next ones of the blob, or a stretch of a file in the folder."""
         parts: list[Any] = []
-        with _reading():
-            payload = payload.as_it_is_now()
-        for part in payload.parts:
-            single = Payload(payload.name, payload.content_type, (part,))
+        for each in payload.parts:
+            if isinstance(each, bytes) and len(each) <= INLINE_BYTES:  # nearly always
+                blob.append(each)
+                parts.append(len(each))
+                continue
+            with _reading():
+                single = Payload(payload.name, payload.content_type, (each,)).as_it_is_now()
+            part = single.parts[0]
             if single.length <= INLINE_BYTES:
                 with _reading():
                     data = single.read()
