@@ -101,7 +101,9 @@ def test_who_waits_for_work_takes_it_when_its_time_comes(bench, eventually):
 @pytest.mark.any_pool
 def test_pilots_that_share_a_pool_make_each_further_try_once_and_not_too_early(bench):
     bench.push(*['[ "$PICAS_ATTEMPT" = 3 ]'] * 40, *["exit 1"] * 5)
-    pilots = [bench.start(max_scrub=2, budgets_pause=[1.5, 1.5], workers=4) for _ in range(3)]
+    # A server tells its time in whole seconds, and late if it is busy.
+    pause, least = (0.5, 0.45) if bench.url.startswith("sqlite:") else (3.0, 0.3)
+    pilots = [bench.start(max_scrub=2, budgets_pause=[pause, pause], workers=4) for _ in range(3)]
     summaries = [pilot.summary() for pilot in pilots]
     assert sum(each["done"] for each in summaries) == 40
     assert sum(each["error"] for each in summaries) == 5
@@ -109,8 +111,7 @@ def test_pilots_that_share_a_pool_make_each_further_try_once_and_not_too_early(b
     for token in bench.pool.tokens():
         tries = [*token.history, token.run]
         assert [entry["attempt"] for entry in tries] == [1, 2, 3]
-        # a server tells its time in whole seconds
-        assert all(after["claimed"] - before["ended"] > 0.4 for before, after in zip(tries, tries[1:]))
+        assert all(after["started"] - before["ended"] > least for before, after in zip(tries, tries[1:]))
 
 
 def test_an_exit_code_that_means_try_again_costs_no_scrub(bench):
