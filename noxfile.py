@@ -130,7 +130,7 @@ def faults(session: nox.Session) -> None:
         "-o",
         "faulthandler_timeout=3600",
         *session.posargs,
-        env={"PICAS_FAULT_REPORT": "benchmarks/results/faults.md"},
+        env={"PICAS_FAULT_REPORT": "benchmarks/results/faults.md", "PICAS_FAULTS": "20"},
     )
 
 

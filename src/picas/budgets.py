@@ -11,7 +11,7 @@ import zlib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from picas import tokens
+from picas import tokens, transitions
 from picas.errors import InvalidInput
 from picas.tokens import Failure, Outcome, Token
 
@@ -110,7 +110,7 @@ class Budgets:
             now: the time by the store's clock.
         """
         if outcome.failure is Failure.RELEASED:
-            return tokens.release(
+            return transitions.release(
                 token,
                 outcome.ended,
                 started=outcome.started,
@@ -120,9 +120,11 @@ class Budgets:
             )
         pause = self.pause_before(token, outcome)
         if pause is None:
-            return tokens.finish(token, outcome, logs)
+            return transitions.finish(token, outcome, logs)
         not_before = now + pause if pause else None
-        return tokens.retry(token, outcome, logs, charged_to=self.charged_to(outcome), not_before=not_before)
+        return transitions.retry(
+            token, outcome, logs, charged_to=self.charged_to(outcome), not_before=not_before
+        )
 
     @classmethod
     def of_scrub(cls, max_scrub: int) -> Budgets:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from picas import jsontext, tokens
+from picas import jsontext, transitions
 from picas.errors import (
     InvalidInput,
     PicasError,
@@ -165,7 +165,7 @@ def prepared(source: Source, token: Token, locked: str) -> Token:
         raise _is_locked(source, token)
     # As if when it was claimed, not now: the same copy again is to find the same.
     claimed = token.run.get("claimed")
-    return tokens.reset(token, claimed if isinstance(claimed, (int, float)) else 0.0)
+    return transitions.reset(token, claimed if isinstance(claimed, (int, float)) else 0.0)
 
 
 def _is_locked(source: Source, token: Token) -> PoolRefused:

@@ -98,7 +98,9 @@ class Heart(threading.Thread):
     def run(self) -> None:
         """Beat until stopped."""
         shortest, longest = PAUSE_SECONDS
-        pause = Backoff(shortest, max(shortest, min(longest, self._interval / 2)))  # a short lease is soon over
+        pause = Backoff(
+            shortest, max(shortest, min(longest, self._interval / 2))
+        )  # a short lease is soon over
         failures = 0
         while not self._stopping.is_set():
             try:

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Union
 
 from picas import jsontext
 from picas.errors import InvalidInput, PoolUnavailable, TokenExists, TokenTooLarge
-from picas.tokens import Token, check_id, fresh_body, with_signature
+from picas.tokens import Token, check_id, fresh_body
+from picas.transitions import with_signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -129,7 +129,9 @@ def pause(fields: dict[str, Any], where: Selection | None, why: str, now: float)
 def resume(fields: dict[str, Any], where: Selection | None, *, everything: bool = False) -> None:
     """Take back a pause of the pool or of a selection, or all of them."""
     text = where.text if where else ""
-    pauses = [each for each in fields.get("paused", ()) if not everything and (each.get("where") or "") != text]
+    pauses = [
+        each for each in fields.get("paused", ()) if not everything and (each.get("where") or "") != text
+    ]
     fields["paused"] = pauses
     if not pauses:
         del fields["paused"]

@@ -13,7 +13,7 @@ from enum import Enum
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Callable
 
-from picas import config, copying, fitting, intake, tokens
+from picas import config, copying, fitting, intake, tokens, transitions
 from picas.budgets import Budgets
 from picas.errors import InvalidInput, PicasError, TokenNotFound, TokenRefused, TokenTooLarge
 from picas.payload import Payload
@@ -285,7 +285,7 @@ class Pool:
         """
         who = claimer or this_process()
         now = self.store.now()
-        return self.store.claim(lambda token: tokens.claim(token, who, now), limit, where, order)
+        return self.store.claim(lambda token: transitions.claim(token, who, now), limit, where, order)
 
     def finish(
         self,
@@ -365,9 +365,9 @@ class Pool:
             current = self.store.newest(result.token)
             if current is None:
                 return Verdict.GONE
-            held = tokens.held_by(current, result.token.claim_id)
+            held = transitions.held_by(current, result.token.claim_id)
             if held is None and outcome.failure is not Failure.LOST:
-                held = tokens.revived(current, result.token)
+                held = transitions.revived(current, result.token)
             if held is None and result.edits is not None and _is_ours(current, result):
                 held = current
             if held is not None:
@@ -386,7 +386,7 @@ class Pool:
     def release(self, claimed: Sequence[Token]) -> int:
         """Give back claimed tokens whose work never began; how many went back to todo."""
         now = self.store.now()
-        changes = [Change(tokens.release(token, now)) for token in claimed]
+        changes = [Change(transitions.release(token, now)) for token in claimed]
         try:
             answers = self.store.replace(changes) if changes else []
         except TokenRefused as error:
@@ -401,10 +401,10 @@ class Pool:
         """Give back a token that somebody edited since it was claimed, if it is still ours to give back."""
         while True:
             current = self.store.newest(token)
-            held = tokens.held_by(current, token.claim_id) if current is not None else None
+            held = transitions.held_by(current, token.claim_id) if current is not None else None
             if held is None:
                 return False
-            if self.store.replace([Change(tokens.release(held, now))])[0] is not None:
+            if self.store.replace([Change(transitions.release(held, now))])[0] is not None:
                 return True
 
     # --- Mending ---
@@ -421,10 +421,10 @@ class Pool:
         now = self.store.now()
 
         def write(batch: Sequence[Token]) -> list[bool]:
-            answers = self.store.replace([Change(tokens.reset(token, now)) for token in batch])
+            answers = self.store.replace([Change(transitions.reset(token, now)) for token in batch])
             return [answer is not None for answer in answers]
 
-        return _change_all(write, (token for token in chosen if tokens.is_worth_a_reset(token)), "reset")
+        return _change_all(write, (token for token in chosen if transitions.is_worth_a_reset(token)), "reset")
 
     def sign(self, chosen: Iterable[Token], sign: Sign) -> int:
         """Sign tokens as they are; how many were. One that a pilot holds, or that changed since it was read, is not.
@@ -438,7 +438,9 @@ class Pool:
         """
 
         def write(batch: Sequence[Token]) -> list[bool]:
-            changes = [Change(tokens.with_signature(token, sign(token.id, token.body))) for token in batch]
+            changes = [
+                Change(transitions.with_signature(token, sign(token.id, token.body))) for token in batch
+            ]
             return [answer is not None for answer in self.store.replace(changes)]
 
         return _change_all(write, (token for token in chosen if token.state is not State.LOCKED), "signed")
@@ -516,12 +518,12 @@ def _ending(result: Result, budgets: Budgets, now: float) -> Change:
     """The write that ends an attempt: done, error, todo for another try, or todo because its pilot had to go."""
     names = [log.name for log in result.logs]
     # The plain names are the newest attempt's, also when it has no such log.
-    renamed = tokens.displaced_logs(result.token, {*names, *tokens.log_names(result.token.id)})
-    token = tokens.rename_logs(result.token, renamed)
+    renamed = transitions.displaced_logs(result.token, {*names, *tokens.log_names(result.token.id)})
+    token = transitions.rename_logs(result.token, renamed)
     outcome = result.outcome
     detached: tuple[str, ...] = ()
     if result.edits is not None:
-        ended = tokens.edited(token, outcome, result.edits, names)
+        ended = transitions.edited(token, outcome, result.edits, names)
         detached = result.edits.detached
     else:
         ended = budgets.after(token, outcome, names, now)
@@ -536,7 +538,7 @@ def _superseded(current: Token, result: Result) -> Change:
     logs = tuple(replace(log, name=tokens.log_name_of_attempt(log.name, label)) for log in result.logs)
     files = tuple(replace(file, name=tokens.log_name_of_attempt(file.name, label)) for file in result.files)
     names = [log.name for log in logs]
-    late = tokens.supersede(current, result.token, result.outcome, names, result.edits)
+    late = transitions.supersede(current, result.token, result.outcome, names, result.edits)
     return Change(late, logs + files)
 
 
@@ -548,7 +550,7 @@ def _is_ours(current: Token, result: Result) -> bool:
 def _has_ended_attempt(current: Token, result: Result) -> bool:
     """Whether the token already holds the end of exactly this attempt."""
     return any(
-        entry.get("claim") == result.token.claim_id and "started" in entry and not tokens.is_lost(entry)
+        entry.get("claim") == result.token.claim_id and "started" in entry and not transitions.is_lost(entry)
         for entry in (current.run, *current.history)
     )
 

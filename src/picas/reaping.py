@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
-from picas import machine, tokens
+from picas import machine, tokens, transitions
 from picas.children import kill_left_over
 from picas.errors import InfrastructureError, PoolUnavailable, TokenRefused
 from picas.payload import capped_log
@@ -316,7 +316,7 @@ def _logs(token: Token) -> list[Payload]:
 
 def _unseen(token: Token, now: float) -> Token:
     """The token given back, as one whose work had not begun for all that is known."""
-    free = tokens.release(token, now)
+    free = transitions.release(token, now)
     spent = dict(free.picas.get("spent") or {})
     spent[UNSEEN] = _unseen_before(token) + 1
     return tokens.Token(

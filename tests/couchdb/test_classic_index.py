@@ -17,7 +17,8 @@ from picas.selection import Selection
 from picas.stores import connect, design, snapshot, strangers
 from picas.stores.base import Change
 from picas.stores.designs import Designs
-from picas.tokens import Claimer, Outcome, State, release
+from picas.tokens import Claimer, Outcome, State
+from picas.transitions import release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.couchdb.processes import ask
 
-from picas import tokens
+from picas import transitions
 from picas.payload import Payload
 from picas.pool import Pool, Result, Verdict, open_pool
 from picas.stores import conflicts, leaves
@@ -85,7 +85,7 @@ def base(database: str) -> Iterator[Database]:
 
 
 def claimed(token: Token, at: float | None = None) -> Token:
-    return tokens.claim(token, WORK, time.time() if at is None else at)
+    return transitions.claim(token, WORK, time.time() if at is None else at)
 
 
 def success() -> Outcome:
@@ -97,7 +97,7 @@ def log(text: str = "mine") -> tuple[Payload, ...]:
 
 
 def finished(token: Token) -> Token:
-    return tokens.finish(claimed(token, time.time() - 9), success(), ["logs_token_0.out"])
+    return transitions.finish(claimed(token, time.time() - 9), success(), ["logs_token_0.out"])
 
 
 HIGH, LOW = "f" * 32, "0" * 32

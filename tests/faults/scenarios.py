@@ -23,7 +23,8 @@ from picas.pilot import Pilot
 from picas.pool import Pool, Result, open_pool
 from picas.spool import Spool
 from picas.stores.sqlite import SqliteStore
-from picas.tokens import Claimer, Failure, Outcome, Token, claim, fresh_body
+from picas.tokens import Claimer, Failure, Outcome, Token, fresh_body
+from picas.transitions import claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,8 @@ from picas.reaping import Reaper
 from picas.selection import Selection
 from picas.spool import Spool
 from picas.stores.base import Change, PilotRecord
-from picas.tokens import Claimer, Failure, Outcome, State, Token, claim
+from picas.tokens import Claimer, Failure, Outcome, State, Token
+from picas.transitions import claim
 
 pytestmark = pytest.mark.any_pool
 

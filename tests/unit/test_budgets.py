@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from picas.budgets import AGAIN, COUNTED_APART, Budgets
 from picas.errors import InvalidInput
-from picas.tokens import Claimer, Failure, Outcome, State, Token, claim, fresh_body, reset, spent
+from picas.tokens import Claimer, Failure, Outcome, State, Token, fresh_body, spent
+from picas.transitions import claim, reset
 
 NOW = 1_700_000_000.0
 CLAIMER = Claimer("pilot", "node")

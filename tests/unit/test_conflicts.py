@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from picas import tokens
+from picas import tokens, transitions
 from picas.stores import leaves
 from picas.stores.conflicts import Repair, decide
 from picas.tokens import AttachmentInfo, Claimer, Failure, Outcome, State, Token
@@ -20,19 +20,19 @@ FREE = Token("token_1", tokens.fresh_body({"input": "work"}), "1-a")
 
 
 def locked(rev="2-a", at=NOW - 2 * DAY):
-    return replace(tokens.claim(FREE, Claimer("pilot", "host"), at), rev=rev)
+    return replace(transitions.claim(FREE, Claimer("pilot", "host"), at), rev=rev)
 
 
 def finished(rev="3-a", exit_code=0, logs=("logs_token_1.out",)):
     failure = Failure.APPLICATION if exit_code else None
-    ended = tokens.finish(locked(), Outcome(exit_code, NOW - 9.0, NOW - 8.0, failure), logs)
+    ended = transitions.finish(locked(), Outcome(exit_code, NOW - 9.0, NOW - 8.0, failure), logs)
     return with_files(replace(ended, rev=rev), *logs)
 
 
 def retried(rev="3-a"):
     """Free again after an attempt that failed."""
     outcome = Outcome(1, NOW - 9.0, NOW - 8.0, Failure.APPLICATION)
-    return replace(tokens.retry(locked(), outcome, ()), rev=rev)
+    return replace(transitions.retry(locked(), outcome, ()), rev=rev)
 
 
 def with_files(token, *names, digest=""):
@@ -81,7 +81,7 @@ def test_a_claim_given_up_goes_beside_what_ended_and_stays_beside_what_runs():
 
 def test_a_claim_that_is_over_on_one_leaf_is_over_on_all():
     running = locked("5-z", at=NOW)
-    for over in (leaves.void(running), tokens.finish(running, Outcome(0, NOW - 9.0, NOW - 8.0))):
+    for over in (leaves.void(running), transitions.finish(running, Outcome(0, NOW - 9.0, NOW - 8.0))):
         ended, other = replace(over, rev="3-a"), retried()
         repair = decide([running, ended, other], NOW)
         assert running in repair.losers
@@ -118,11 +118,11 @@ def test_of_two_old_claims_one_stays_and_the_other_may_still_finish():
     shown, other = locked("2-b"), locked("2-a")
     winner = decide([shown, other], NOW).winner
     assert winner.claim_id == shown.claim_id
-    held = tokens.held_by(winner, other.claim_id)
+    held = transitions.held_by(winner, other.claim_id)
     assert (held.claim_id, held.state) == (other.claim_id, State.LOCKED)
-    assert tokens.held_by(held, shown.claim_id).claim_id == shown.claim_id
-    assert tokens.held_by(winner, "another") is None
-    assert tokens.held_by(finished(), finished().claim_id) is None
+    assert transitions.held_by(held, shown.claim_id).claim_id == shown.claim_id
+    assert transitions.held_by(winner, "another") is None
+    assert transitions.held_by(finished(), finished().claim_id) is None
 
 
 def test_what_users_wrote_is_never_thrown_away():
@@ -134,8 +134,8 @@ def test_what_users_wrote_is_never_thrown_away():
 
 def test_a_history_knows_each_attempt_once():
     failed = retried("3-a")
-    again = replace(tokens.claim(failed, Claimer("pilot", "host"), NOW - 2 * DAY), rev="4-a")
-    done = replace(tokens.finish(again, Outcome(0, NOW - 5, NOW - 4)), rev="5-a")
+    again = replace(transitions.claim(failed, Claimer("pilot", "host"), NOW - 2 * DAY), rev="4-a")
+    done = replace(transitions.finish(again, Outcome(0, NOW - 5, NOW - 4)), rev="5-a")
     repair = decide([done, failed], NOW)
     assert claims(repair.winner.history) == claims(failed.history)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from tests.unit.simulation import NODES, Cluster, Lot, NodeServer, shown
 
-from picas import tokens
+from picas import tokens, transitions
 from picas.errors import PoolUnavailable
 from picas.stores import bulk, doubt, leaves
 from picas.stores.doubt import Doubts
@@ -64,7 +64,7 @@ class Pilot:
             self.doubts.look_again()
             return []
         claimer = Claimer(f"pilot-{self.number}", "host")
-        claims = [tokens.claim(token_from_document(doc), claimer, self.lot.now) for doc in free]
+        claims = [transitions.claim(token_from_document(doc), claimer, self.lot.now) for doc in free]
         won, unconfirmed, late = [], [], []
         for claim, written in zip(claims, self.write(*claims)):
             if self.lot.random.random() < 0.05:
@@ -83,10 +83,10 @@ class Pilot:
         """Run it, or now and then give it back."""
         self.lot.step()
         if self.lot.random.random() < 0.1:
-            ended = tokens.release(held, self.lot.now)
+            ended = transitions.release(held, self.lot.now)
         else:
             self.ran.append(held.id)
-            ended = tokens.finish(held, Outcome(0, self.lot.now, self.lot.now))
+            ended = transitions.finish(held, Outcome(0, self.lot.now, self.lot.now))
         while not self.write(ended)[0].revision:
             found = leaves.with_claim(leaves.read(self._http, "pool", [held.id])[0], held.claim_id)
             if found is None:  # this node has not heard of it yet, and is cut off
@@ -98,7 +98,7 @@ class Pilot:
         while True:
             try:
                 for held in self.doubts.leave():
-                    self.write(tokens.release(held, self.lot.now))
+                    self.write(transitions.release(held, self.lot.now))
             except PoolUnavailable:
                 self.lot.sleep(1.0)
             else:

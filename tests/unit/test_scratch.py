@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from picas.scratch import Attempt, Scratch, remove
-from picas.tokens import Claimer, Token, claim, fresh_body
+from picas.tokens import Claimer, Token, fresh_body
+from picas.transitions import claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,17 +16,8 @@ from picas.errors import ConfigError, InvalidInput, MissingExtra
 from picas.jobid import JOB_ID_FIELDS
 from picas.keys import KeyFiles, parse_lines
 from picas.signing import PublicKey, Signer, Verifier, message
-from picas.tokens import (
-    RESERVED_FIELDS,
-    Claimer,
-    Outcome,
-    Token,
-    claim,
-    finish,
-    fresh_body,
-    token_from_document,
-    with_signature,
-)
+from picas.tokens import RESERVED_FIELDS, Claimer, Outcome, Token, fresh_body, token_from_document
+from picas.transitions import claim, finish, with_signature
 
 if TYPE_CHECKING:
     from pathlib import Path

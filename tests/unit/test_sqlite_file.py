@@ -22,7 +22,8 @@ from picas.stores import sqlite_file
 from picas.stores.base import Change
 from picas.stores.sqlite import SqliteStore
 from picas.stores.sqlite_file import APPLICATION_ID, migrations, network_file_system
-from picas.tokens import Claimer, State, Token, claim, fresh_body
+from picas.tokens import Claimer, State, Token, fresh_body
+from picas.transitions import claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from picas.cli import changing
 from picas.cli.group import verb
-from picas.tokens import is_worth_a_reset
+from picas.transitions import is_worth_a_reset
 
 if TYPE_CHECKING:
     from picas.cli.options import Call

@@ -18,7 +18,8 @@ from picas.stores import bulk
 from picas.stores.map_view import fetch_documents
 from picas.stores.refused import RefusedClaims
 from picas.stores.walk import Walk
-from picas.tokens import State, Token, awake
+from picas.tokens import State, Token
+from picas.transitions import awake
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from picas import tokens
+from picas import tokens, transitions
 from picas.stores import bulk, leaves
 from picas.stores.copies import copied
 from picas.stores.design import MAIN
@@ -154,7 +154,7 @@ def _merged(winner: Token, others: Sequence[Token], given_up: tuple[Token, ...])
     if history:
         ours["history"] = history[-tokens.MAX_HISTORY :]
     if running and winner.state is State.LOCKED:
-        # Whoever holds one of these claims may still finish: see `picas.tokens.held_by`.
+        # Whoever holds one of these claims may still finish: see `picas.transitions.held_by`.
         ours["run"] = {**winner.run, "also": [*winner.run.get("also", ()), *running]}
     body = {**winner.body, **({"picas": ours} if ours else {})}
     merged = Token(winner.id, body, winner.rev, winner.attachments)
@@ -340,7 +340,7 @@ def _free(server: Server, database: str, nobodys: Sequence[Sequence[Token]], now
     for token, answer in zip(alone, _write(server, database, alone)):
         ours = Token(token.id, token.body, answer.revision or token.rev, token.attachments)
         if answer.revision and answer.quorum:
-            free.append(tokens.release(ours, now))
+            free.append(transitions.release(ours, now))
         else:
             given_up.append(leaves.void(ours))
     _write(server, database, given_up)

@@ -31,7 +31,8 @@ from picas.stores.index import STATES
 from picas.stores.indexes import open_index, open_view
 from picas.stores.numbers import Numbers
 from picas.stores.strangers import Strangers
-from picas.tokens import State, Token, claimed_as, release
+from picas.tokens import State, Token
+from picas.transitions import claimed_as, release
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from picas.errors import PoolUnavailable
 from picas.stores.bulk import CREATED
-from picas.tokens import State, Token, held_by, token_from_document
+from picas.tokens import State, Token, token_from_document
+from picas.transitions import held_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

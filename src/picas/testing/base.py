@@ -11,7 +11,8 @@ import pytest
 
 from picas.payload import Payload
 from picas.stores.base import Change
-from picas.tokens import Claimer, Outcome, Token, claim, finish, fresh_body
+from picas.tokens import Claimer, Outcome, Token, fresh_body
+from picas.transitions import claim, finish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

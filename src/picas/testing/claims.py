@@ -21,7 +21,8 @@ from picas.testing.base import (
     take,
     write,
 )
-from picas.tokens import State, Token, release
+from picas.tokens import State, Token
+from picas.transitions import release
 
 if TYPE_CHECKING:
     from picas.stores.base import Store

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from picas.selection import Selection
 from picas.testing.base import StoreFixtures, add, claim_all, fresh, get, ids, take, write
-from picas.tokens import State, Token, reset
+from picas.tokens import State, Token
+from picas.transitions import reset
 
 if TYPE_CHECKING:
     from picas.stores.base import Store

@@ -21,7 +21,8 @@ from picas.testing.base import (
     ids,
     write,
 )
-from picas.tokens import State, reset, state_of
+from picas.tokens import State, state_of
+from picas.transitions import reset
 
 if TYPE_CHECKING:
     from picas.stores.base import Store

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from picas.payload import Payload
 from picas.stores.base import Change
-from picas.tokens import Claimer, Token, claim, fresh_body
+from picas.tokens import Claimer, Token, fresh_body
+from picas.transitions import claim
 
 if TYPE_CHECKING:
     from picas.stores.base import Store
