@@ -28,8 +28,9 @@ from picas.config import Access
 from picas.credentials import Login, split_login, without_login
 from picas.errors import ConfigError, PicasError, PoolRefused, PoolUnavailable
 from picas.stores import session
-from picas.stores.http_errors import no_answer, no_json, proxy_refusal, redirection, refusal
+from picas.stores.http_errors import misshapen, no_answer, no_json, proxy_refusal, redirection, refusal
 from picas.stores.patience import FIRST_SECONDS, persist
+from picas.stores.shapes import fits
 from picas.stores.transport import make_connections, proxy_of
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Server:
         self._authentication = self._authenticate_by(self._access.auth)
         self._refused: PoolRefused | None = None
         self._spoke = False  # it has answered as a database does: the address is right
+        self._answered = False  # and once to what it was asked
         self._http = self._open()
         self._ahead = 0.0  # how far the server's clock is ahead of ours, seconds
         self._ahead_known_to = 0.0  # and how exactly: it is somewhere in the so many seconds after that
@@ -167,7 +169,9 @@ class Server:
         def ask() -> Answer:
             response = self._send(method, path, query, body, headers, seconds=seconds or ANSWER_SECONDS)
             found = self._json(response, method, path)
-            if response.status < 300 or response.status in expect:
+            if response.status < 300:
+                return self._answer(method, path, response.status, found)
+            if response.status in expect:
                 return Answer(response.status, found)
             raise self._error(method, path, response, found)
 
@@ -175,6 +179,13 @@ class Server:
             return ask()
         reads = method == "GET" or _READS.search(path) is not None
         return persist(ask, self._patience_left, repeatable=reads)
+
+    def _answer(self, method: str, path: str, status: int, found: Any) -> Answer:
+        if not fits(method, path, found):
+            what = f"{method} /{path.partition('?')[0]}"
+            raise misshapen(self.url, what, status, known=self._answered)
+        self._answered = True
+        return Answer(status, found)
 
     def _patience_left(self) -> float:
         return self.patience if self._spoke else min(self.patience, FIRST_SECONDS)
@@ -194,7 +205,9 @@ class Server:
                 raise body.error from None
             raise
         found = self._json(response, "PUT", path)
-        if response.status < 300 or response.status == 409:
+        if response.status < 300:
+            return self._answer("PUT", path, response.status, found)
+        if response.status == 409:
             return Answer(response.status, found)
         raise self._error("PUT", path, response, found)
 

@@ -215,6 +215,22 @@ def no_json(
     return PoolRefused(message, advice)
 
 
+def misshapen(url: str, what: str, status: int, *, known: bool) -> PoolError:
+    """The error for an answer that is JSON, and not what the database answers to such a question.
+
+    Args:
+        known: this server has answered as a database does before.
+    """
+    if known:
+        return PoolUnavailable(
+            f"{url} answered {status} to {what} with something else than CouchDB does",
+            "Does something on the way answer in its place?",
+        )
+    return PoolRefused(
+        f"what answers at {url} to {what} is no CouchDB", "Check the address of the pool, its port and path."
+    )
+
+
 def _title(data: bytes) -> str:
     """A page's title, else its beginning."""
     title = data[:4096].partition(b"<title>")[2].partition(b"</title>")[0]
