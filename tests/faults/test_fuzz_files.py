@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import sqlite3
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -272,9 +272,15 @@ def test_any_text_is_a_file_of_1x_or_refused(tmp_path: Path, text: str) -> None:
 # --- What pilots have left ---
 
 
+@contextmanager
+def left_place() -> Iterator[tuple[Pool, Spool]]:
+    """A pool and its spool."""
+    with directory() as place, open_pool(f"sqlite:///{place}/pool.db") as pool:
+        yield pool, Spool(place / "spool", pool.url)
+
+
 def kept(pool: Pool, spool: Spool, number: int) -> Path:
     """A journal with so many results, of a pilot that is gone."""
-    pool.delete(pool.tokens())
     pool.push([{"_id": f"t_{n}", "input": "x"} for n in range(number)])
     journal = spool.journal()
     for token in pool.claim_many(number, Claimer("p", "h")):
@@ -285,49 +291,34 @@ def kept(pool: Pool, spool: Spool, number: int) -> Path:
     return path
 
 
-def states(pool: Pool) -> set[State | None]:
-    return {token.state for token in pool.tokens()}
-
-
-def cleared(spool: Spool) -> None:
-    for path in sorted(spool.directory.rglob("*"), reverse=True):
-        if path.is_dir() and not path.is_symlink():
-            path.rmdir()
-        else:
-            path.unlink()
-
-
 @given(
     at=st.floats(0, 1, exclude_max=True),
     how=st.sampled_from(["flip", "cut", "insert", "remove"]),
     junk=st.binary(max_size=9),
 )
 @examples(30)
-def test_a_damaged_journal_loses_nothing_else(
-    pool: Pool, tmp_path: Path, at: float, how: str, junk: bytes
-) -> None:
-    spool = Spool(tmp_path / "spool", pool.url)
-    path = kept(pool, spool, 4)
-    data = path.read_bytes()
-    place = int(at * len(data))
-    whole, _ = records.read(path)
-    before = [each for each in _ends(data) if each <= place]
-    path.write_bytes(
-        {
-            "flip": data[:place] + bytes([data[place] ^ 0x41]) + data[place + 1 :],
-            "cut": data[:place],
-            "insert": data[:place] + junk + data[place:],
-            "remove": data[:place] + data[place + 3 :],
-        }[how]
-    )
-    sent, left = spool.flush(pool)
-    assert sent >= len(before)
-    done = sum(token.state is State.DONE for token in pool.tokens())
-    assert done == sent <= len(whole)
-    if how == "flip":
-        assert left or sent == 4
-        assert path.exists() == bool(left)
-    cleared(spool)
+def test_a_damaged_journal_loses_nothing_else(at: float, how: str, junk: bytes) -> None:
+    with left_place() as (pool, spool):
+        path = kept(pool, spool, 4)
+        data = path.read_bytes()
+        place = int(at * len(data))
+        whole, _ = records.read(path)
+        before = [each for each in _ends(data) if each <= place]
+        path.write_bytes(
+            {
+                "flip": data[:place] + bytes([data[place] ^ 0x41]) + data[place + 1 :],
+                "cut": data[:place],
+                "insert": data[:place] + junk + data[place:],
+                "remove": data[:place] + data[place + 3 :],
+            }[how]
+        )
+        sent, left = spool.flush(pool)
+        assert sent >= len(before)
+        done = sum(token.state is State.DONE for token in pool.tokens())
+        assert done == sent <= len(whole)
+        if how == "flip":
+            assert left or sent == 4
+            assert path.exists() == bool(left)
 
 
 def _ends(data: bytes) -> list[int]:
@@ -338,45 +329,38 @@ def _ends(data: bytes) -> list[int]:
 
 @given(data=st.data())
 @examples(50)
-def test_a_record_that_another_version_may_have_written_is_sent_or_stays(
-    pool: Pool, tmp_path: Path, data: st.DataObject
-) -> None:
-    spool = Spool(tmp_path / "spool", pool.url)
-    path = kept(pool, spool, 1)
-    text = path.read_bytes().partition(b"\n")[2]
-    documents, end = json.JSONDecoder().raw_decode(text.decode("latin-1"))
-    blob = text[end:]
-    _spoil(data, documents)
-    path.write_bytes(records.record_of([json.dumps(each) for each in documents], [blob]))
-    sent, left = spool.flush(pool)
-    assert path.exists() == bool(left)
-    assert sent <= 1
-    cleared(spool)
+def test_a_record_that_another_version_may_have_written_is_sent_or_stays(data: st.DataObject) -> None:
+    with left_place() as (pool, spool):
+        path = kept(pool, spool, 1)
+        text = path.read_bytes().partition(b"\n")[2]
+        documents, end = json.JSONDecoder().raw_decode(text.decode("latin-1"))
+        blob = text[end:]
+        _spoil(data, documents)
+        path.write_bytes(records.record_of([json.dumps(each) for each in documents], [blob]))
+        sent, left = spool.flush(pool)
+        assert path.exists() == bool(left)
+        assert sent <= 1
 
 
 @given(data=st.data())
 @examples(40)
-def test_a_result_that_a_former_version_kept_is_sent_or_stays(
-    pool: Pool, tmp_path: Path, data: st.DataObject
-) -> None:
-    spool = Spool(tmp_path / "spool", pool.url)
-    pool.delete(pool.tokens())
-    pool.push(["x"], again=True)
-    token = pool.claim(Claimer("p", "h"))
-    assert token is not None
-    entry = spool.directory / str(token.claim_id)
-    entry.mkdir(parents=True)
-    outcome = {**vars(Outcome(1, 1.0, 2.0)), "failure": "application"}
-    document = {"token": token.document(), "outcome": outcome, "logs": 1, "max_scrub": 0,
-                "files": [{"name": "a", "content_type": "text/plain", "file": "0"}]}  # fmt: skip
-    (entry / "0").write_text("log")
-    documents = [document]
-    _spoil(data, documents)
-    (entry / "result.json").write_text(json.dumps(documents[0]))
-    sent, left = spool.flush(pool)
-    assert sent + left == 1
-    assert entry.exists() == bool(left)
-    cleared(spool)
+def test_a_result_that_a_former_version_kept_is_sent_or_stays(data: st.DataObject) -> None:
+    with left_place() as (pool, spool):
+        pool.push(["x"], again=True)
+        token = pool.claim(Claimer("p", "h"))
+        assert token is not None
+        entry = spool.directory / str(token.claim_id)
+        entry.mkdir(parents=True)
+        outcome = {**vars(Outcome(1, 1.0, 2.0)), "failure": "application"}
+        document = {"token": token.document(), "outcome": outcome, "logs": 1, "max_scrub": 0,
+                    "files": [{"name": "a", "content_type": "text/plain", "file": "0"}]}  # fmt: skip
+        (entry / "0").write_text("log")
+        documents = [document]
+        _spoil(data, documents)
+        (entry / "result.json").write_text(json.dumps(documents[0]))
+        sent, left = spool.flush(pool)
+        assert sent + left == 1
+        assert entry.exists() == bool(left)
 
 
 def _spoil(data: st.DataObject, documents: list[Any]) -> None:
