@@ -34,7 +34,8 @@ class Size:
     """How much is done.
 
     Attributes:
-        limit: seconds after which it counts as never ending.
+        limit: seconds after which it counts as never ending: a server that has just been killed may leave a request
+            without any answer, which is given up after two minutes.
         work: seconds that a token takes.
     """
 
@@ -57,7 +58,7 @@ def sizes(short: Size, long: Size) -> pytest.MarkDecorator:
 
 
 def short(pilots: int = 3, tokens: int = 60) -> Size:
-    return Size(pilots, tokens, 0.1, 2.0, 180.0, long=False)
+    return Size(pilots, tokens, 0.1, 2.0, 600.0, long=False)
 
 
 def long(pilots: int = 20, tokens: int = 5000, lease: float = LEASE) -> Size:
