@@ -281,12 +281,18 @@ _OF_CLAIM = ("lock", "done", "exit_code", "hostname", *JOB_ID_FIELDS)
 """The fields that a claim sets."""
 
 
+def logs_of(entry: Mapping[str, Any]) -> list[str]:
+    """The names of the logs of an attempt, of an entry that anybody may have written."""
+    logs = entry.get("logs")
+    return [name for name in logs if isinstance(name, str)] if isinstance(logs, list) else []
+
+
 def rename_logs(token: Token, names: Mapping[str, str]) -> Token:
     """The token with the logs of earlier attempts under new names in its history."""
     if not names:
         return token
     history = [
-        {**entry, "logs": [names.get(name, name) for name in entry["logs"]]} if entry.get("logs") else entry
+        {**entry, "logs": [names.get(name, name) for name in logs]} if (logs := logs_of(entry)) else entry
         for entry in token.history
     ]
     return replace(token, body={**token.body, "picas": {**token.picas, "history": history}})
@@ -302,7 +308,7 @@ def displaced_logs(token: Token, new_names: Iterable[str]) -> dict[str, str]:
     wanted = list(new_names)
     renamed = {name: log_name_of_attempt(name, "earlier") for name in wanted if token.scrub_count}
     for entry in token.history:
-        for name in entry.get("logs") or ():
+        for name in logs_of(entry):
             if name in wanted:
                 renamed[name] = log_name_of_attempt(name, f"attempt-{entry.get('attempt', 0)}")
     return renamed

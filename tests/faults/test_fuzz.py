@@ -107,6 +107,8 @@ FREE = {"type": "token", "lock": 0, "done": 0, "exit_code": "", "scrub_count": 0
 @example(body={**FREE, "picas": {"push": HUGE}}, outcome=FAILED)
 @example(body={**FREE, "picas": {"push": ["a"]}}, outcome=FAILED)
 @example(body={**FREE, "picas": {"scrub_base": HUGE}}, outcome=FAILED)
+@example(body={**FREE, "picas": {"run": {"logs": ["logs_odd.out", []]}}}, outcome=FAILED)
+@example(body={**FREE, "picas": {"history": [{"logs": 5}, {"logs": {"logs_odd.out": 1}}]}}, outcome=FAILED)
 @examples(70)
 def test_a_strange_document_is_claimed_and_finished(
     pool: Pool, body: dict[str, Any], outcome: Outcome
