@@ -71,7 +71,7 @@ def tally(tokens: Iterable[Token], since: float = 0.0) -> list[HostTally]:
 
 def _ended(token: Token) -> Iterator[Mapping[str, Any]]:
     entries = token.history if token.state in (State.TODO, State.LOCKED) else [*token.history, token.run]
-    yield from (entry for entry in entries if entry.get("failure") not in NOT_A_FAILURE)
+    yield from (entry for entry in entries if str(entry.get("failure")) not in NOT_A_FAILURE)
 
 
 def _count(mine: HostTally, entry: Mapping[str, Any], ended: float) -> None:

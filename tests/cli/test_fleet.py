@@ -9,6 +9,7 @@ import pytest
 
 from picas import machine
 from picas.pool import open_pool
+from picas.stores.http import Server
 from picas.tokens import Claimer, Failure, Outcome
 
 if TYPE_CHECKING:
@@ -109,12 +110,21 @@ def test_status_takes_back_what_is_certain_and_tells(picas: Shell, pool: Pool) -
     answer = picas("status")
     assert "took back 1 token of dead pilots: far-1-abc" in answer.out
     assert answer.out.splitlines()[1].split() == ["todo", "2"]
-    work_of(pool, lease=-1.0)
+
+
+@pytest.mark.couchdb
+def test_status_tells_of_silent_pilots(
+    picas: Shell, pool: Pool, pool_kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if pool_kind == "sqlite":
+        pytest.skip("nobody can be out of touch with a file")
+    now = Server.now
+    monkeypatch.setattr(Server, "now", lambda self: now(self) - 1000)
+    pool.push(["a"])
+    work_of(pool)
     told = picas("status", "--json").json
-    steady = pool.store.fleet is not None and pool.store.fleet.steady
-    assert (told["taken_back"], told["silent"]) == ((1, []) if steady else (0, ["far-1-abc"]))
-    if not steady:
-        assert "1 pilot not heard of for longer than the lease" in picas("status").out
+    assert (told["taken_back"], told["silent"], told["locked"]) == (0, ["far-1-abc"], 1)
+    assert "1 pilot not heard of for longer than the lease" in picas("status").out
 
 
 def test_a_pause_and_its_end(picas: Shell, pool: Pool) -> None:

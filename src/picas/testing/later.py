@@ -62,7 +62,7 @@ class LaterRules(StoreFixtures):
         assert [token.id for token in store.scan([State.TODO])] == [f"t_{n}" for n in range(6)]
 
     def test_a_token_is_claimed_once_its_time_has_come(self, store: Store) -> None:
-        add(store, waiting(store, "a", 0.5, note="kept"), waiting(store, "b", HOUR))
+        add(store, waiting(store, "a", 3.0, note="kept"), waiting(store, "b", HOUR))
         assert store.claim(take, 5, None, "oldest") == []
         (claimed,) = claim_in_time(store, 1)
         assert (claimed.id, claimed.state, claimed["note"]) == ("a", State.LOCKED, "kept")
