@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from picas.tokens import Token
 
+MOST_SECONDS = 1e12
+"""A time is less than this, or no time at all."""
+
 NOT_A_FAILURE = frozenset((Failure.RELEASED.value, Failure.CANCELLED.value, Failure.PREEMPTED.value))
 """Ends of attempts that say nothing of a host."""
 
@@ -57,8 +60,8 @@ def tally(tokens: Iterable[Token], since: float = 0.0) -> list[HostTally]:
     for token in tokens:
         for entry in _ended(token):
             host = entry.get("host")
-            ended = entry.get("ended")
-            if not isinstance(host, str) or not host or not isinstance(ended, (int, float)) or ended < since:
+            ended: Any = entry.get("ended")
+            if not isinstance(host, str) or not host or not _is_time(ended) or ended < since:
                 continue
             mine = found.get(host)
             if mine is None:
@@ -79,6 +82,11 @@ def _count(mine: HostTally, entry: Mapping[str, Any], ended: float) -> None:
     failure = entry.get("failure")
     if failure is not None:
         mine.failures[str(failure)] = mine.failures.get(str(failure), 0) + 1
-    wall = entry.get("wall")
-    mine.wall += wall if isinstance(wall, (int, float)) else 0.0
+    wall: Any = entry.get("wall")
+    mine.wall += wall if _is_time(wall) else 0.0
     mine.last = max(mine.last or 0.0, ended)
+
+
+def _is_time(value: Any) -> bool:
+    """Whether it is a time, or a length of it: anybody may have written a number there that no float can be."""
+    return isinstance(value, (int, float)) and abs(value) < MOST_SECONDS
