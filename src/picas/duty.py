@@ -81,6 +81,7 @@ class Duty:
         self._about = about
         self._on_news = on_news
         self._orders = Orders({})
+        self._lapses = 0
         self.unsure = 0
         self._heart: Heart | None = None
         self.ready = threading.Event()
@@ -109,6 +110,14 @@ class Duty:
     def overdue(self) -> bool:
         """Whether others may believe that this pilot is dead: nothing is to be started."""
         return self._heart is not None and self._heart.overdue
+
+    @property
+    def is_in_question(self) -> bool:
+        """Whether what was claimed and has not begun may be somebody else's by now; said once for each silence."""
+        if self._heart is None:
+            return False
+        lapses, self._lapses = self._lapses, self._heart.lapses
+        return self._heart.overdue or self._lapses != lapses
 
     @property
     def why_leave(self) -> str:

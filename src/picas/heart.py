@@ -49,11 +49,13 @@ class Heart(threading.Thread):
         about: what to say of the pilot now; called on this thread.
         lease: seconds; longer than ``interval``.
         interval: seconds between two signs.
-        on_orders: called on this thread with what people have ordered, when that has changed.
+        on_orders: called on this thread with what people have ordered, when that has changed, and after every time
+            in which the pool did not answer: the pilot may claim and start again.
         on_problem: called on this thread with what goes wrong and is tried again.
 
     Attributes:
         ready: the first sign has been given: the pilot may claim.
+        lapses: how often it was silent for longer than its lease.
         error: what the pool refuses for good; the pilot ends.
     """
 
@@ -82,6 +84,7 @@ class Heart(threading.Thread):
         self._said: Mapping[str, Any] = {}
         self._turn_at = 0.0
         self._heard: Mapping[str, Any] = {}
+        self.lapses = 0
         self.ready = threading.Event()
         self.error: BaseException | None = None
 
@@ -107,6 +110,8 @@ class Heart(threading.Thread):
                 self._beat()
                 self._look_after_others()
                 self.ready.set()
+                if failures:
+                    self._on_orders(Orders(self._heard))
                 failures = 0
                 pause.over()
                 seconds = LISTEN_SECONDS if self._said.get("running") else IDLE_SECONDS
@@ -129,7 +134,11 @@ class Heart(threading.Thread):
         soon = self._interval * random.uniform(0.7, 1.0)  # noqa: S311 - jitter
         if self._last_beat is None or about != self._said or now - self._last_beat >= soon:
             self._fleet.beat(self._pilot, about)
+            lapsed = self.overdue
+            self.lapses += lapsed  # before it is not overdue any more: nothing is to be started in between
             self._last_beat, self._said = now, about
+            if lapsed:
+                self._on_orders(Orders(self._heard))
         heard, _ = self._fleet.control()
         if heard != self._heard:
             self._heard = heard

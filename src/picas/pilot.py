@@ -351,6 +351,8 @@ class Pilot:
 
     def _loop(self) -> None:
         while not self._is_over():
+            if self._duty.is_in_question:
+                self._supply.forsake()
             self._start_what_fits()
             self._refill()
             self._prepare_next()
@@ -464,8 +466,6 @@ class Pilot:
         if self._reason or self._limit_reached():
             self._supply.rest()
             return
-        if self._duty.overdue:
-            self._supply.forsake()
         if self._is_ahead or not self._duty.may_claim:
             return
         self._supply.where = self._duty.wanted(self.where)

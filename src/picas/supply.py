@@ -107,6 +107,7 @@ class Supply:
             on_news,
             on_problem,
             self._take_stale,
+            self._too_long.extend,
             horizon=horizon,
             prepare=prepare,
         )
@@ -117,7 +118,6 @@ class Supply:
         self._asked_for = 0  # the most cores that a token was to have
         self._retry_at: float | None = None
         self._to_wait = False  # the last claim found nothing, and it is not waited for more yet
-        self._forsaken = False
         self.empty = False
 
     @property
@@ -270,7 +270,9 @@ class Supply:
 
     def forsake(self) -> None:
         """Begin nothing of what has been claimed: it goes back as far as it is still ours."""
-        self._forsaken = True
+        with contextlib.suppress(IndexError):
+            while True:
+                self._too_long.append(self._queue.popleft())
 
     def _take_stale(self) -> list[Token]:
         """Take out of the queue what others could begin sooner; on the feeder's thread."""
@@ -278,8 +280,7 @@ class Supply:
         with contextlib.suppress(IndexError):
             while True:
                 stale.append(self._too_long.pop())
-        if self._forsaken or time.monotonic() - self._last_start > STALE_SECONDS:
-            self._forsaken = False
+        if time.monotonic() - self._last_start > STALE_SECONDS:
             with contextlib.suppress(IndexError):
                 while True:
                     stale.append(self._queue.pop())
@@ -347,6 +348,7 @@ class Feeder(threading.Thread):
     Args:
         on_news: called when a request has been served.
         take_stale: gives the tokens that are to be given back.
+        keep_stale: takes them again where that was not possible yet.
         horizon, prepare: as of the `Supply`.
 
     Attributes:
@@ -356,7 +358,7 @@ class Feeder(threading.Thread):
         error: what ended the feeder; the pilot ends too.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as of the supply
         self,
         pool: Pool,
         claimer: Claimer,
@@ -364,12 +366,14 @@ class Feeder(threading.Thread):
         on_news: Callable[[], None],
         on_problem: Callable[[PicasError], None],
         take_stale: Callable[[], list[Token]],
+        keep_stale: Callable[[list[Token]], None],
         *,
         horizon: Horizon | None = None,
         prepare: Prepare | None = None,
     ) -> None:
         super().__init__(name=THREAD_MARK + "feeder", daemon=True)
         self._take_stale = take_stale
+        self._keep_stale = keep_stale
         self._horizon = horizon
         self._prepare = prepare
         self._pool = pool
@@ -423,8 +427,7 @@ class Feeder(threading.Thread):
             self._pool.release(stale)
         except PicasError as error:
             self._on_problem(error)
-            for token in stale:
-                self.claimed.put(token)
+            self._keep_stale(stale)
         self._on_news()
 
     def _serve(self, count: int, where: Selection | None) -> None:
