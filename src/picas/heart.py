@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import random
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Callable
 
 from picas import machine
 from picas.backoff import Backoff
-from picas.errors import PicasError, PoolUnavailable
+from picas.errors import PicasError, PoolRefused, PoolUnavailable
 from picas.inprocess import THREAD_MARK
 from picas.orders import Orders
 
@@ -153,4 +154,6 @@ class Heart(threading.Thread):
         first = not self.ready.is_set()
         self._turn_at = now + self._interval * random.uniform(0.7, 1.0)  # noqa: S311 - jitter
         if (first and self._fleet.steady) or self._fleet.take_turn("reap", self._interval):
-            self._reaper.reap()
+            # A server that does not list pilots; whom it does not let in at all hears that of the next sign.
+            with suppress(PoolRefused):
+                self._reaper.reap()

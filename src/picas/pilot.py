@@ -30,7 +30,7 @@ from picas.ending import (
     told_now,
     with_old_checkpoint,
 )
-from picas.errors import InfrastructureError, InvalidInput, PicasError, PoolUnavailable
+from picas.errors import InfrastructureError, InvalidInput, PicasError, PoolError, PoolUnavailable
 from picas.functions import FunctionWork
 from picas.heart import BEAT_SECONDS, LEASE_SECONDS
 from picas.horizon import Horizon
@@ -459,7 +459,7 @@ class Pilot:
         """Whether there is work again that a dead pilot had."""
         try:
             return self._duty.look_after_others() > 0
-        except PoolUnavailable:  # somebody else will
+        except PoolError:  # somebody else will; or it is a server that does not list pilots
             return False
 
     def _refill(self) -> None:

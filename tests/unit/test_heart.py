@@ -6,7 +6,7 @@ import threading
 from typing import Any, cast
 
 from picas import heart, machine
-from picas.errors import PoolUnavailable
+from picas.errors import PoolRefused, PoolUnavailable
 from picas.heart import Heart
 
 
@@ -39,6 +39,9 @@ class Reaper:
 
     def out_of_touch(self) -> None:
         pass
+
+    def reap(self) -> None:
+        raise PoolRefused("this server lists no pilots")
 
 
 def made(fleet: Fleet, heard: threading.Event, lease: float = 600.0) -> Heart:
@@ -83,5 +86,20 @@ def test_a_silence_longer_than_the_lease_is_counted_before_the_next_sign_hides_i
     assert beating.overdue or beating.lapses
     assert heard.wait(60)
     assert (beating.lapses, beating.overdue) == (1, False)
+    beating.stop()
+    beating.join(60)
+
+
+def test_a_server_that_does_not_list_pilots_gets_signs_of_life_all_the_same(monkeypatch):
+    fleet = Fleet()
+    monkeypatch.setattr(Fleet, "take_turn", lambda *_: True)
+    monkeypatch.setattr(heart, "IDLE_SECONDS", (0.01, 0.01))
+    beating = made(fleet, threading.Event())
+    beating.start()
+    assert beating.ready.wait(60)
+    began = fleet.beats
+    while fleet.beats <= began and beating.is_alive():
+        threading.Event().wait(0.01)
+    assert beating.error is None
     beating.stop()
     beating.join(60)
