@@ -1,0 +1,153 @@
+"""What is asked of a batch system, and what each batch system's file in this folder answers.
+
+A launcher is made of pure functions: the text of a job script, the command that submits it, and what that command's
+output means. `picas.launchers.execute` is the only place that runs such a command, and `picas.launchers.submit` puts
+the parts together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+@dataclass(frozen=True)
+class Request:
+    """Pilots that are asked for, all alike.
+
+    Attributes:
+        pool: the pool's URL, without a login in it.
+        run: what `picas run` gets: options, and the command after ``--``.
+        pilots: how many; of a batch system with arrays each is one element.
+        name: what the job is called.
+        program: how picas is called on the machine: ``("picas",)``, or ``("python3", "pilot.pyz")`` for a bundle.
+        directory: where the pilots start, and where what they print is kept.
+        cores: for each pilot; also its slots, unless ``run`` says otherwise.
+        memory: bytes for each pilot; None for what the site gives.
+        gpus: for each pilot.
+        walltime: seconds for each pilot; None for what the site gives.
+        queue: the partition, or queue.
+        account: who is charged.
+        constraint: features that a machine must have, in the batch system's own words.
+        signal: a signal for the pilot and when, such as ``USR1@120``; see `picas.walltime.parse_notice`.
+        setup: shell lines that go before: ``module load …``, ``source venv/bin/activate``.
+        options: options of the batch system itself, as they are.
+        files: what has to travel with the job where there is no shared file system.
+        environment: variables to set for the pilot; never a secret, since scripts can be read by others.
+    """
+
+    pool: str
+    run: tuple[str, ...] = ()
+    pilots: int = 1
+    name: str = "picas"
+    program: tuple[str, ...] = ("picas",)
+    directory: Path = Path()
+    cores: int = 1
+    memory: int | None = None
+    gpus: int = 0
+    walltime: float | None = None
+    queue: str = ""
+    account: str = ""
+    constraint: str = ""
+    signal: str = ""
+    setup: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Script:
+    """One file to submit.
+
+    Attributes:
+        name: of the file, such as ``picas.sh``.
+        text: its content.
+        pilots: how many it starts.
+        companions: files that it names, by their names, with their content.
+    """
+
+    name: str
+    text: str
+    pilots: int
+    companions: Mapping[str, str] = field(default_factory=dict)
+
+
+class Phase(Enum):
+    """How far a job is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    ENDED = "ended"  # as it should
+    FAILED = "failed"  # it did not start, or ended otherwise than by itself
+    UNKNOWN = "unknown"  # the batch system has forgotten it
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """One job, or one element of an array.
+
+    Attributes:
+        id: as the batch system writes it: ``1234_5``.
+        phase: how far it is.
+        detail: what the batch system says, in its own words: ``PENDING (Priority)``.
+    """
+
+    id: str
+    phase: Phase
+    detail: str = ""
+
+
+class Launcher(Protocol):
+    """One batch system. Nothing in here runs anything or touches a file.
+
+    Attributes:
+        name: as in ``picas submit NAME``.
+        submits: the command without which it cannot be used, such as ``sbatch``.
+    """
+
+    name: str
+    submits: str
+
+    def scripts(
+        self, request: Request, template: str | None = None, limit: int | None = None
+    ) -> list[Script]:
+        """The fewest files that start all the pilots: one, unless the site's arrays are too small for that.
+
+        Args:
+            template: a template of the user's in place of our own.
+            limit: the largest array that this site allows; None if nobody knows.
+
+        Raises:
+            InvalidInput: the template has a mistake, or this system cannot give what is asked for.
+        """
+        ...
+
+    def submit_argv(self, script: str) -> list[str]:
+        """The command that submits a script that is at this path."""
+        ...
+
+    def parse_submitted(self, printed: str) -> list[str]:
+        """The ids of the jobs that this command says it has submitted; of an array the array's one.
+
+        Raises:
+            LaunchError: it says nothing that can be understood.
+        """
+        ...
+
+    def status_argv(self, ids: Sequence[str]) -> list[str]:
+        """The command that says how far these jobs are."""
+        ...
+
+    def parse_status(self, printed: str, ids: Sequence[str]) -> list[JobStatus]:
+        """What it said, one for each job or element that it names, and UNKNOWN for ids of which it says nothing."""
+        ...
+
+    def cancel_argv(self, ids: Iterable[str]) -> list[str]:
+        """The command that cancels these jobs, whole arrays at once."""
+        ...

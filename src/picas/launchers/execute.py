@@ -1,0 +1,65 @@
+"""The one place that runs the commands of batch systems."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from typing import TYPE_CHECKING
+
+from picas.errors import LaunchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+ANSWER_SECONDS = 60.0
+"""How long a batch system may take to answer; a busy one takes its time, one that is down takes for ever."""
+
+
+def execute(
+    argv: Sequence[str], *, directory: Path | None = None, seconds: float = ANSWER_SECONDS, given: str = ""
+) -> str:
+    """What a command prints.
+
+    Args:
+        directory: where it is run.
+        seconds: how long it may take.
+        given: what it reads from its standard input.
+
+    Raises:
+        LaunchError: there is no such command, it takes too long, or it ends with another exit code than 0; what it
+            printed is in the message, whole.
+    """
+    shown = shlex.join(argv)
+    try:
+        answer = subprocess.run(
+            argv,
+            input=given.encode(),
+            capture_output=True,
+            timeout=seconds,
+            cwd=directory,
+            env={**os.environ, "LC_ALL": "C"},
+            check=False,
+        )
+    except FileNotFoundError:
+        raise LaunchError(
+            f"there is no command '{argv[0]}' on this machine",
+            "Is this a machine from which jobs are submitted? Nothing was; no token was touched.",
+        ) from None
+    except subprocess.TimeoutExpired as error:
+        said = _text(error.stderr) or _text(error.stdout)
+        raise LaunchError(
+            f"{shown} did not answer within {seconds:g} s" + (f": {said}" if said else ""),
+            "It may have been heard nevertheless: ask the batch system before you try again.",
+        ) from None
+    except OSError as error:
+        raise LaunchError(f"{shown} cannot be run: {error.strerror}") from error
+    if answer.returncode != 0:
+        said = _text(answer.stderr) or _text(answer.stdout) or "it printed nothing"
+        raise LaunchError(f"{shown} ended with exit code {answer.returncode}:\n{said}")
+    return answer.stdout.decode("utf-8", "replace")
+
+
+def _text(printed: bytes | None) -> str:
+    return (printed or b"").decode("utf-8", "replace").strip()
