@@ -109,10 +109,13 @@ class Launcher(Protocol):
     Attributes:
         name: as in ``picas submit NAME``.
         submits: the command without which it cannot be used, such as ``sbatch``.
+        forgiven: exit codes by which its commands for status and cancelling say that they do not know some of the
+            jobs any more; what they print of the others counts.
     """
 
     name: str
     submits: str
+    forgiven: tuple[int, ...]
 
     def scripts(
         self, request: Request, template: str | None = None, limit: int | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from picas.errors import LaunchError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
 ANSWER_SECONDS = 60.0
@@ -18,7 +18,12 @@ ANSWER_SECONDS = 60.0
 
 
 def execute(
-    argv: Sequence[str], *, directory: Path | None = None, seconds: float = ANSWER_SECONDS, given: str = ""
+    argv: Sequence[str],
+    *,
+    directory: Path | None = None,
+    seconds: float = ANSWER_SECONDS,
+    given: str = "",
+    forgiven: Collection[int] = (),
 ) -> str:
     """What a command prints.
 
@@ -26,9 +31,10 @@ def execute(
         directory: where it is run.
         seconds: how long it may take.
         given: what it reads from its standard input.
+        forgiven: exit codes that are as good as 0.
 
     Raises:
-        LaunchError: there is no such command, it takes too long, or it ends with another exit code than 0; what it
+        LaunchError: there is no such command, it takes too long, or it ends with another exit code; what it
             printed is in the message, whole.
     """
     shown = shlex.join(argv)
@@ -55,7 +61,7 @@ def execute(
         ) from None
     except OSError as error:
         raise LaunchError(f"{shown} cannot be run: {error.strerror}") from error
-    if answer.returncode != 0:
+    if answer.returncode != 0 and answer.returncode not in forgiven:
         said = _text(answer.stderr) or _text(answer.stdout) or "it printed nothing"
         raise LaunchError(f"{shown} ended with exit code {answer.returncode}:\n{said}")
     return answer.stdout.decode("utf-8", "replace")
