@@ -34,6 +34,9 @@ DEFAULT_POOL = "sqlite:///picas.db"
 POOL_VARIABLE = "PICAS_POOL"
 """The environment variable that names the pool."""
 
+CONFIG_VARIABLE = "PICAS_CONFIG"
+"""The environment variable that names another configuration file, such as one that travelled with a job."""
+
 ORDERS = ("priority", "oldest", "newest")
 """In which order todo tokens are claimed: highest priority first and the oldest among equals, or by age alone."""
 
@@ -110,6 +113,8 @@ def load(
     """
     file = config_path() if path is None else path
     table = _read(file)
+    if path is None and environ.get(CONFIG_VARIABLE) and not file.exists():
+        raise ConfigError(f"{CONFIG_VARIABLE} names a file that is not there: {file}")
     pools = ((pool, "--pool"), (environ.get(POOL_VARIABLE), POOL_VARIABLE), (table.get("pool"), str(file)))
     url, source = next(((value, name) for value, name in pools if value), (DEFAULT_POOL, "default"))
     url, username, password = split_login(check_url(url, source))
@@ -123,10 +128,11 @@ def load(
 
 
 def config_path() -> Path:
-    """Where the user's configuration file is, if there is one."""
+    """Where the user's configuration file is, if there is one: ``$PICAS_CONFIG``, else in the configuration directory."""
     from platformdirs import user_config_path  # noqa: PLC0415 - start-up: most users have no need of it
 
-    return user_config_path("picas") / "config.toml"
+    given = os.environ.get(CONFIG_VARIABLE)
+    return Path(given).expanduser().absolute() if given else user_config_path("picas") / "config.toml"
 
 
 def check_url(url: str, source: str) -> str:

@@ -21,8 +21,10 @@ def batch_job_ids(environ: Mapping[str, str]) -> dict[str, str | None]:
         environ: the environment, usually ``os.environ``.
     """
     get = environ.get
-    if get("DIRACJOBID"):
-        return {"dirac_job_id": get("DIRACJOBID")}
+    # DIRAC 9 says JOBID where those before it say DIRACJOBID; alone that could be anybody's variable.
+    dirac = get("DIRACJOBID") or (get("JOBID") if get("DIRACSITE") else None)
+    if dirac:
+        return {"dirac_job_id": dirac}
     wms = get("GLITE_WMS_JOBID")
     if wms is not None:
         # The variable may hold "Undefined"; only a URL is an id, and anything else is noted as none.

@@ -59,6 +59,14 @@ def test_a_mistake_in_the_file_is_told_with_its_name_and_the_key(
     assert message in caught.value.message
 
 
+def test_a_job_brings_its_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PICAS_CONFIG", str(tmp_path / "mine.toml"))
+    with pytest.raises(ConfigError, match="PICAS_CONFIG names a file that is not there: .*mine.toml"):
+        load()
+    (tmp_path / "mine.toml").write_text('pool = "sqlite:///mine.db"\n')
+    assert load().pool == "sqlite:///mine.db"
+
+
 def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_bytes(b"pool = '\xff'")

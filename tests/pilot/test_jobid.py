@@ -24,6 +24,8 @@ DIRAC = {**WMS, "DIRACJOBID": "99"}
         (CREAM, {"cream_job_id": "https://cream/1"}),
         (WMS, {"wms_job_id": "https://wms/1"}),
         (DIRAC, {"dirac_job_id": "99"}),
+        ({**SLURM, "JOBID": "98", "DIRACSITE": "LCG.Example.org"}, {"dirac_job_id": "98"}),
+        ({**SLURM, "JOBID": "98"}, {"slurm_job_id": "12"}),
         ({"GLITE_WMS_JOBID": "Undefined"}, {"wms_job_id": None}),
         ({"SLURM_JOB_ID": "", "DIRACJOBID": ""}, {}),
     ],
