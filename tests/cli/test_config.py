@@ -61,7 +61,7 @@ def test_a_mistake_in_the_file_is_told_with_its_name_and_the_key(
 
 def test_a_job_brings_its_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PICAS_CONFIG", str(tmp_path / "mine.toml"))
-    with pytest.raises(ConfigError, match="PICAS_CONFIG names a file that is not there: .*mine.toml"):
+    with pytest.raises(ConfigError, match="PICAS_CONFIG names a file that is not there"):
         load()
     (tmp_path / "mine.toml").write_text('pool = "sqlite:///mine.db"\n')
     assert load().pool == "sqlite:///mine.db"
