@@ -13,7 +13,7 @@
     │   ├── TokenRefused        the pool does not take this document, whatever becomes of others
     │   └── TokenTooLarge       the document is over what the store can keep whole
     ├── InfrastructureError     the work could not even be started (no such command, no scratch directory)
-    ├── LaunchError             a batch system did not do what it was asked for: no pilot was started
+    ├── LaunchError             a batch system did not do what it was asked for; knows what was submitted before
     └── MissingExtra            an optional dependency is not installed; the message names the pip command
 
 Errors of other libraries are turned into these in one place per library, so callers catch `PicasError`
@@ -126,7 +126,15 @@ class TokenTooLarge(PoolError):
 
 
 class LaunchError(PicasError):
-    """A batch system does not take a job, does not answer, or says something that nobody understands."""
+    """A batch system does not take a job, does not answer, or says something that nobody understands.
+
+    Args:
+        submitted: ids of jobs that were submitted before, or beside what was not.
+    """
+
+    def __init__(self, message: str, advice: str = "", submitted: Sequence[str] = ()) -> None:
+        super().__init__(message, advice)
+        self.submitted = tuple(submitted)
 
 
 class InfrastructureError(PicasError):
