@@ -22,6 +22,7 @@ VERBS = {
     "doctor": "Look for what is wrong with a pool, and mend it.",
     "push": "Put tokens into the pool.",
     "run": "Be a pilot: take tokens and run them.",
+    "submit": "Start pilots on a cluster or grid, by its batch system.",
     "status": "How many tokens are in which state, rate and time left.",
     "list": "List tokens.",
     "show": "One token, all of it.",

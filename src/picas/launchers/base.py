@@ -24,10 +24,13 @@ class Request:
         pool: the pool's URL, without a login in it.
         run: what `picas run` gets: options, and the command after ``--``.
         pilots: how many; of a batch system with arrays each is one element.
+        array: the elements of one array in the batch system's own words, such as ``0-199%20``, in place of a choice
+            of ours; `pilots` is then how many these are.
         name: what the job is called.
         program: how picas is called on the machine: ``("picas",)``, or ``("python3", "pilot.pyz")`` for a bundle.
         directory: where the pilots start, and where what they print is kept.
-        cores: for each pilot; also its slots, unless ``run`` says otherwise.
+        cores: for each pilot.
+        slots: whether a pilot takes as many tokens at a time as it has cores; not if ``run`` says how many.
         memory: bytes for each pilot; None for what the site gives.
         gpus: for each pilot.
         walltime: seconds for each pilot; None for what the site gives.
@@ -38,16 +41,20 @@ class Request:
         setup: shell lines that go before: ``module load …``, ``source venv/bin/activate``.
         options: options of the batch system itself, as they are.
         files: what has to travel with the job where there is no shared file system.
+        most_elements: the largest array that the site takes, for where the batch system does not tell.
+        most_bytes: how much may travel with a job; None for what the batch system takes by itself.
         environment: variables to set for the pilot; never a secret, since scripts can be read by others.
     """
 
     pool: str
     run: tuple[str, ...] = ()
     pilots: int = 1
+    array: str = ""
     name: str = "picas"
     program: tuple[str, ...] = ("picas",)
     directory: Path = Path()
     cores: int = 1
+    slots: bool = True
     memory: int | None = None
     gpus: int = 0
     walltime: float | None = None
@@ -58,6 +65,8 @@ class Request:
     setup: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    most_elements: int | None = None
+    most_bytes: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -70,12 +79,18 @@ class Script:
         text: its content.
         pilots: how many it starts.
         companions: files that it names, by their names, with their content.
+        files: other files and folders that it names by the last part of their path; they are linked beside it.
+        inside: whether the command that submits it is run in its folder, where it then finds what it names.
+        most_bytes: how much the companions and files may be, compressed; None for any amount.
     """
 
     name: str
     text: str
     pilots: int
     companions: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    inside: bool = False
+    most_bytes: int | None = None
 
 
 class Phase(Enum):
@@ -96,11 +111,18 @@ class JobStatus:
         id: as the batch system writes it: ``1234_5``.
         phase: how far it is.
         detail: what the batch system says, in its own words: ``PENDING (Priority)``.
+        job: the id that was told when it was submitted, where that is another: ``1234``.
     """
 
     id: str
     phase: Phase
     detail: str = ""
+    job: str = ""
+
+    @property
+    def submitted_as(self) -> str:
+        """The id that was told when it was submitted."""
+        return self.job or self.id
 
 
 class Launcher(Protocol):
@@ -116,6 +138,18 @@ class Launcher(Protocol):
     name: str
     submits: str
     forgiven: tuple[int, ...]
+
+    def template(self) -> str:
+        """Our own template of the script, for people who want one of theirs; see `picas.launchers.filling`."""
+        ...
+
+    def limit_argv(self) -> list[str]:
+        """The command that says how large an array may be; empty where there is none."""
+        ...
+
+    def parse_limit(self, printed: str) -> int | None:
+        """How many elements an array may have, by what it said; None if it does not say."""
+        ...
 
     def scripts(
         self, request: Request, template: str | None = None, limit: int | None = None

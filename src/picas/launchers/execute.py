@@ -16,6 +16,21 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 60.0
 """How long a batch system may take to answer; a busy one takes its time, one that is down takes for ever."""
 
+_OF_THIS_JOB = (
+    "SLURM_ARRAY_",
+    "SLURM_JOB",
+    "SLURM_CPUS_",
+    "SLURM_MEM_",
+    "SLURM_TASKS_",
+    "SLURM_NTASKS",
+    "SBATCH_ARRAY",
+)
+"""Variables that tell of the batch job in which we run ourselves; a job that is submitted from it would inherit them."""
+
+
+class NotHeard(LaunchError):
+    """A batch system did not answer: nobody knows whether it has heard."""
+
 
 def execute(
     argv: Sequence[str],
@@ -45,7 +60,7 @@ def execute(
             capture_output=True,
             timeout=seconds,
             cwd=directory,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**_environment(), "LC_ALL": "C"},
             check=False,
         )
     except FileNotFoundError:
@@ -55,16 +70,22 @@ def execute(
         ) from None
     except subprocess.TimeoutExpired as error:
         said = _text(error.stderr) or _text(error.stdout)
-        raise LaunchError(
+        raise NotHeard(
             f"{shown} did not answer within {seconds:g} s" + (f": {said}" if said else ""),
             "It may have been heard nevertheless: ask the batch system before you try again.",
         ) from None
     except OSError as error:
         raise LaunchError(f"{shown} cannot be run: {error.strerror}") from error
     if answer.returncode != 0 and answer.returncode not in forgiven:
-        said = _text(answer.stderr) or _text(answer.stdout) or "it printed nothing"
+        # DIRAC tells on the one what was wrong, and of other things on the other
+        parts = [_text(answer.stdout), _text(answer.stderr)]
+        said = "\n".join(part for part in parts if part) or "it printed nothing"
         raise LaunchError(f"{shown} ended with exit code {answer.returncode}:\n{said}")
     return answer.stdout.decode("utf-8", "replace")
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OF_THIS_JOB)}
 
 
 def _text(printed: bytes | None) -> str:
