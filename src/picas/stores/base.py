@@ -68,6 +68,36 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Tally:
+    """Tokens of a pool that are alike in some of their fields.
+
+    Attributes:
+        state: todo, if they may be claimed now, or locked.
+        values: of the fields, in the order in which they were asked for; None for one that is not there.
+        count: how many there are.
+    """
+
+    state: State
+    values: tuple[Any, ...]
+    count: int
+
+
+@dataclass(frozen=True)
+class Held:
+    """What one process at a time may have.
+
+    Attributes:
+        mine: whether it is the caller who has it now.
+        who: whoever has it, as they said; empty if nobody has.
+        fields: what the last one who had it left.
+    """
+
+    mine: bool
+    who: Mapping[str, Any]
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class PilotRecord:
     """What a pilot has said of itself.
 
@@ -106,6 +136,20 @@ class Fleet(Protocol):
         """Whether it is the caller who is to do now what one of all is to do every so many seconds.
 
         Of several who ask at the same moment more than one may get a yes.
+        """
+
+    def hold(
+        self, name: str, who: Mapping[str, Any], seconds: float, fields: Mapping[str, Any] | None = None
+    ) -> Held:
+        """Have what only one process at a time may have, or go on having it, for so many seconds from now.
+
+        Of any number who ask at the same moment one gets it at the most.
+
+        Args:
+            who: the caller: ``id`` tells it from all others, ``process`` is what `picas.machine.this_process`
+                says, by which others on its machine see that it is gone. The rest is for people.
+            seconds: 0 to give it back.
+            fields: what is to be kept with it, in place of what is; None for that.
         """
 
     def control(self) -> tuple[dict[str, Any], Any]:
@@ -269,6 +313,19 @@ class Store(Protocol):
 
     def counts(self, where: Selection | None = None) -> dict[State | None, int]:
         """How many tokens are in each state; under None those that are in none."""
+
+    def tally(self, fields: Sequence[Sequence[str]]) -> list[Tally]:
+        """How many tokens may be claimed now, and how many are locked, by what is in these fields.
+
+        In a large pool the first answer takes long, and makes an index: whoever asks for the same fields again gets
+        the answer at once. Where no index may be written, every answer takes long.
+
+        Args:
+            fields: each as a path, such as ``("cores",)`` or ``("input", "q")``; ``("_id",)`` is the token's id.
+        """
+
+    def latest(self, limit: int) -> list[Token]:
+        """So many of the tokens that ended last, as far as the store knows which these are; newest first."""
 
     def progress(self, seconds: float) -> Progress:
         """What was finished in the last ``seconds`` at most."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from picas.stores.changes import PushKeys, progress_of_changes
@@ -15,13 +16,14 @@ from picas.stores.design import CLASSIC, TOTALS
 from picas.stores.index import PAGE, STATES, age_of
 from picas.stores.map_view import MapView, fetch_documents
 from picas.stores.snapshot import Snapshot
+from picas.stores.tallies import tally_of
 from picas.tokens import TOKEN_TYPE, State, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from picas.selection import Selection
-    from picas.stores.base import Progress
+    from picas.stores.base import Progress, Tally
     from picas.stores.http import Server
     from picas.stores.index import Document, Read
 
@@ -121,6 +123,14 @@ class ClassicIndex(ViewClaims):
         if not all(isinstance(count, (int, float)) for count in totals.values()):
             return None
         return {name: int(count) for name, count in totals.items()}
+
+    def tally(self, fields: Sequence[Sequence[str]], now: float) -> list[Tally]:
+        # Of one state at a time: of several all documents are read.
+        found = chain(self.documents([State.TODO]), self.documents([State.LOCKED]))
+        return tally_of(found, fields, now)
+
+    def latest(self, limit: int) -> list[Document]:
+        return list(islice(self.documents([State.DONE]), limit))
 
     def to_mend(self, limit: int) -> list[str]:
         return []  # none is known: the classic views say nothing of conflicts

@@ -13,8 +13,9 @@ import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from picas import machine
 from picas.stores import bulk
-from picas.stores.base import PilotRecord
+from picas.stores.base import Held, PilotRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,9 @@ TURN = "_local/picas-turn-"
 
 CONTROL = "picas_control"
 """The document of orders."""
+
+HELD = "picas_held_"
+"""Begins the ids of documents that say who has what only one process at a time may have."""
 
 PAGE = 500
 """Records read at a time."""
@@ -90,6 +94,31 @@ class CouchFleet:
         mine = os.urandom(6).hex()
         self._put(TURN + quote(name, safe=""), {"taken": round(now, 3), "who": mine})
         return bool(self._server.request("GET", path).value.get("who") == mine)
+
+    def hold(
+        self, name: str, who: Mapping[str, Any], seconds: float, fields: Mapping[str, Any] | None = None
+    ) -> Held:
+        found = self._server.request("GET", f"{self._database}/{HELD}{quote(name, safe='')}", expect=(404,))
+        there: dict[str, Any] = found.value if found.status != 404 else {}
+        now = self._server.now()
+        last, kept = there.get("who") or {}, there.get("fields") or {}
+        if last.get("id") != who["id"]:
+            until = there.get("until")
+            if isinstance(until, (int, float)) and now < until and not machine.is_gone(last.get("process")):
+                return Held(mine=False, who=last, fields=kept)
+            if seconds == 0:
+                return Held(mine=False, who={}, fields=kept)
+        kept = kept if fields is None else dict(fields)
+        doc = {"_id": HELD + name, "type": "picas", "who": dict(who), "until": now + seconds, "fields": kept}
+        if there:
+            doc["_rev"] = there["_rev"]
+        written = bulk.write(self._server, self._database, [bulk.Write(doc)])[0]
+        if written.refused is not None:
+            raise written.refused
+        # Without a quorum others may have written another one on the other side.
+        if written.revision is None or not written.quorum:
+            return Held(mine=False, who={}, fields=kept)
+        return Held(mine=True, who=who, fields=kept)
 
     def control(self) -> tuple[dict[str, Any], Any]:
         found = self._server.request("GET", f"{self._database}/{CONTROL}", expect=(404,))

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from picas.selection import Selection
-    from picas.stores.base import Filling, Progress
+    from picas.stores.base import Filling, Progress, Tally
     from picas.stores.http import Server
     from picas.stores.index import Index, Read
 
@@ -229,6 +229,12 @@ class CouchStore:
         for token in self.scan(None, where):
             counted[token.state] += 1
         return counted
+
+    def tally(self, fields: Sequence[Sequence[str]]) -> list[Tally]:
+        return self._index.tally(fields, self.now())
+
+    def latest(self, limit: int) -> list[Token]:
+        return [self._attached.token(doc) for doc in self._index.latest(limit)]
 
     def progress(self, seconds: float) -> Progress:
         return self._index.progress(self.now(), seconds)

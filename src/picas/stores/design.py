@@ -18,7 +18,7 @@ from picas.selection import JAVASCRIPT_FIELD, Selection
 from picas.tokens import RESERVED_FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     Document = dict[str, Any]
 
@@ -30,6 +30,9 @@ MAIN = "picas"
 
 PUSH = "picas-push"
 """Push keys, apart: only pushing reads them, so no claim pays for them."""
+
+FIELDS = "picas-fields"
+"""Begins the names of those that count tokens by what is in some of their fields: see `by_fields`."""
 
 GUARD = "picas-guard"
 """What members may do to tokens: a function that the server asks at each write."""
@@ -88,6 +91,18 @@ def own() -> dict[str, Document]:
     }
 
 
+def by_fields(fields: Sequence[Sequence[str]]) -> tuple[str, Document]:
+    """Name and content of the design document that counts tokens by what is in these fields.
+
+    Args:
+        fields: each as a path.
+    """
+    paths = json.dumps([list(path) for path in fields])
+    name = f"{FIELDS}-{hashlib.sha256(paths.encode()).hexdigest()[:8]}"
+    script = _script("fields", "state").replace("FIELDS", paths)
+    return name, _marked({"count": {"map": script, "reduce": "_count"}})
+
+
 def guard() -> Document:
     """The design document that says what members may do to tokens."""
     written = json.dumps(sorted(RESERVED_FIELDS - {"type"}))
@@ -108,6 +123,8 @@ def judge(name: str, doc: Mapping[str, Any]) -> Judged:
         return Judged("building", ours=True)
     if name == GUARD:
         return Judged("guard", ours=bool(mark), standing=_standing_of_guard(doc, mark))
+    if name.startswith(FIELDS) and mark:
+        return Judged("own", ours=True, standing="current" if digest(doc) == mark.get("digest") else "edited")
     wanted = own().get(name)
     if wanted is not None:
         return Judged("own", ours=True, standing=_standing(doc, mark, wanted, None))

@@ -112,8 +112,11 @@ class Designs(ClassicDesigns):
 
     # --- Writing ---
 
-    def ensure(self, name: str) -> bool:
+    def ensure(self, name: str, wanted: Document | None = None) -> bool:
         """Have our own design document of this name; it is written only where there is none.
+
+        Args:
+            wanted: its content, where `picas.stores.design.own` does not say; another one is then replaced.
 
         Returns:
             False if there is none, and we may not write it.
@@ -124,8 +127,13 @@ class Designs(ClassicDesigns):
         found = self.get(name)
         if found is None:
             # 409: another process was faster.
-            answer = self._server.request("PUT", self._path(name), design.own()[name], expect=(409, *MAY_NOT))
+            content = wanted or design.own()[name]
+            answer = self._server.request("PUT", self._path(name), content, expect=(409, *MAY_NOT))
             return answer.status not in MAY_NOT
+        if wanted is not None:
+            if design.digest(found) != design.digest(wanted):
+                self._put(name, {**wanted, "_rev": found["_rev"]})
+            return True
         if not design.is_readable(name, found):
             raise self.unusable(name)
         return True

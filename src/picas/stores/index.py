@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from picas.tokens import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from picas.selection import Selection
-    from picas.stores.base import Progress
+    from picas.stores.base import Progress, Tally
 
     Document = dict[str, Any]
     Row = dict[str, Any]
@@ -78,6 +78,12 @@ class Index(Claimable, Protocol):
 
     def counts(self) -> dict[State | None, int]:
         """How many tokens are in each state; under None those that are in none."""
+
+    def tally(self, fields: Sequence[Sequence[str]], now: float) -> list[Tally]:
+        """See `picas.stores.base.Store.tally`."""
+
+    def latest(self, limit: int) -> list[Document]:
+        """So many documents of tokens that ended last, as far as that is known; newest first."""
 
     def to_mend(self, limit: int) -> list[str]:
         """Ids of tokens with conflicting versions or a claim that was given up, as far as they are known."""

@@ -7,15 +7,17 @@ from heapq import merge
 from typing import TYPE_CHECKING, Any
 
 from picas.errors import PoolUnavailable
-from picas.stores.base import Progress
+from picas.stores import design
+from picas.stores.base import Progress, Tally
 from picas.stores.changes import PushKeys
 from picas.stores.design import MAIN, PUSH
 from picas.stores.index import DUE, LATER, MEND, OTHER, PAGE, STATES
+from picas.stores.tallies import tally_of
 from picas.stores.walk import FREE, LAGGING
 from picas.tokens import State, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from picas.selection import Selection
     from picas.stores.designs import Designs
@@ -49,14 +51,21 @@ class OwnIndex:
         self._push_keys: PushKeys | None = None  # where there is no view of them
         self._push_view = False  # there is
 
-    def _view(self, name: str, view: str, query: Mapping[str, Any], body: Any = None) -> list[Row]:
+    def _view(
+        self,
+        name: str,
+        view: str,
+        query: Mapping[str, Any],
+        body: Any = None,
+        wanted: Document | None = None,
+    ) -> list[Row]:
         path = f"{self._database}/_design/{name}/_view/{view}"
         method = "GET" if body is None else "POST"
         begun = time.monotonic()
         try:
             answer = self._server.request(method, path, body, query=query, expect=(404,))
             if answer.status == 404:  # somebody has removed the design document
-                if not self._designs.ensure(name):
+                if not self._designs.ensure(name, wanted):
                     raise self._designs.not_allowed()
                 answer = self._server.request(method, path, body, query=query)
         except PoolUnavailable as error:
@@ -148,6 +157,31 @@ class OwnIndex:
             if where.matches(row["id"], row.get("doc") or {}):
                 return float(row["key"][2])
         return None
+
+    def tally(self, fields: Sequence[Sequence[str]], now: float) -> list[Tally]:
+        name, wanted = design.by_fields(fields)
+        if not self._designs.ensure(name, wanted):
+            return tally_of(self.documents((State.TODO, State.LOCKED)), fields, now)
+        known: dict[str, Any] = {"startkey": [State.LOCKED.value], "endkey": [State.TODO.value, {}]}
+        due: dict[str, Any] = {"startkey": [LATER], "endkey": [LATER, now, {}]}
+        rows = [
+            row
+            for query in (known, due)
+            for row in self._view(name, "count", {**query, "group": True}, wanted=wanted)
+        ]
+        return [
+            Tally(
+                State.TODO if row["key"][0] == LATER else State(row["key"][0]),
+                tuple(row["key"][2:]),
+                int(row["value"]),
+            )
+            for row in rows
+        ]
+
+    def latest(self, limit: int) -> list[Document]:
+        query = {"reduce": False, "descending": True, "limit": limit, "include_docs": True}
+        rows = self._view(MAIN, "finished", query)
+        return [row["doc"] for row in rows if row.get("doc")]
 
     def to_mend(self, limit: int) -> list[str]:
         query = {"startkey": [MEND], "endkey": [MEND, {}], "reduce": False, "limit": limit}

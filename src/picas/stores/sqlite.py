@@ -27,6 +27,7 @@ from picas.stores.base import Change, Progress
 from picas.stores.sqlite_documents import IS_OTHER, LATER, SqliteDocuments, column_values
 from picas.stores.sqlite_file import open_file, translated_errors
 from picas.stores.sqlite_fleet import SqliteFleet
+from picas.stores.sqlite_tally import tally
 from picas.stores.timed import TimedWatch
 from picas.tokens import (
     AttachmentInfo,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
     from picas.payload import Payload
     from picas.selection import Selection
-    from picas.stores.base import Filling
+    from picas.stores.base import Filling, Tally
 
 MAX_DOCUMENT_BYTES = 8_000_000
 """The largest document kept: CouchDB's own default, so that a pool can move between the two stores."""
@@ -339,6 +340,14 @@ class SqliteStore:
             odd = f"SELECT count(*) FROM token WHERE state IS NULL AND {_IS_TOKEN} AND {condition}"
             counted[None] = db.execute(odd, params).fetchone()[0]
         return counted
+
+    def tally(self, fields: Sequence[Sequence[str]]) -> list[Tally]:
+        return tally(self._read, partial(self._write, durable=False), fields, self.now())
+
+    def latest(self, limit: int) -> list[Token]:
+        sql = "SELECT seq, id, rev, doc FROM token WHERE finished IS NOT NULL ORDER BY finished DESC LIMIT ?"
+        with self._read() as db:
+            return self._with_attachments(db, db.execute(sql, (limit,)).fetchall())
 
     def progress(self, seconds: float) -> Progress:
         now = self.now()

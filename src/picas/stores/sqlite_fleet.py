@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any, Callable
 
 from picas import jsontext, machine
-from picas.stores.base import PilotRecord
+from picas.stores.base import Held, PilotRecord
 
 if TYPE_CHECKING:
     import sqlite3
@@ -61,6 +61,26 @@ class SqliteFleet:
     def _was_taken(self, db: sqlite3.Connection, name: str, seconds: float) -> bool:
         row = db.execute("SELECT boot, taken FROM turn WHERE name = ?", (name,)).fetchone()
         return row is not None and _seconds_since(*row) < seconds
+
+    def hold(
+        self, name: str, who: Mapping[str, Any], seconds: float, fields: Mapping[str, Any] | None = None
+    ) -> Held:
+        boot, now = machine.clock()
+        with self._write() as db:
+            row = db.execute("SELECT boot, until, who, fields FROM held WHERE name = ?", (name,)).fetchone()
+            last, kept = (json.loads(row[2]), json.loads(row[3])) if row else ({}, {})
+            if last.get("id") != who["id"]:
+                running = row is not None and row[0] == boot and now < row[1]
+                if running and not machine.is_gone(last.get("process")):
+                    return Held(mine=False, who=last, fields=kept)
+                if seconds == 0:
+                    return Held(mine=False, who={}, fields=kept)
+            kept = kept if fields is None else dict(fields)
+            values = (name, boot, now + seconds, jsontext.encode(who), jsontext.encode(kept))
+            db.execute(
+                "INSERT OR REPLACE INTO held (name, boot, until, who, fields) VALUES (?, ?, ?, ?, ?)", values
+            )
+        return Held(mine=True, who=who, fields=kept)
 
     def control(self) -> tuple[dict[str, Any], Any]:
         with self._read() as db:

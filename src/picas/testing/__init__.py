@@ -23,7 +23,7 @@ except ImportError as missing:
     raise MissingExtra("picas.testing needs pytest", "Install it: pip install pytest") from missing
 
 # Before the modules are imported, so that a failed assert in them shows its values.
-_PARTS = ("attachments", "claims", "documents", "fleet", "later", "looking", "processes")
+_PARTS = ("attachments", "claims", "documents", "fleet", "later", "looking", "processes", "tallies")
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _PARTS))
 
 from picas.testing.attachments import AttachmentRules  # noqa: E402 - see above
@@ -33,12 +33,20 @@ from picas.testing.fleet import FleetRules  # noqa: E402
 from picas.testing.later import LaterRules  # noqa: E402
 from picas.testing.looking import LookingRules  # noqa: E402
 from picas.testing.processes import ProcessRules  # noqa: E402
+from picas.testing.tallies import TallyRules  # noqa: E402
 
 __all__ = ["StoreContract"]
 
 
 class StoreContract(
-    DocumentRules, ClaimRules, LaterRules, AttachmentRules, LookingRules, FleetRules, ProcessRules
+    DocumentRules,
+    ClaimRules,
+    LaterRules,
+    AttachmentRules,
+    LookingRules,
+    TallyRules,
+    FleetRules,
+    ProcessRules,
 ):
     """The tests that every `picas.stores.base.Store` passes.
 

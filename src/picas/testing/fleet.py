@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
+from picas import machine
 from picas.testing.base import StoreFixtures
 
 if TYPE_CHECKING:
@@ -86,6 +88,61 @@ class FleetRules(StoreFixtures):
             thread.join()
         assert len(taken) == 6
         assert not fleet_of(store).take_turn("reap", 3600)
+
+    def test_what_one_at_a_time_may_have_is_had_by_one(self, store: Store) -> None:
+        fleet = fleet_of(store)
+        first = fleet.hold("pilot/1", {"id": "a", "host": "nöde"}, 3600)
+        assert (first.mine, first.fields) == (True, {})
+        second = fleet.hold("pilot/1", {"id": "b"}, 3600, {"n": 1})
+        assert (second.mine, second.who, second.fields) == (False, {"id": "a", "host": "nöde"}, {})
+        assert fleet.hold("other", {"id": "b"}, 3600).mine
+        assert store.other_documents() == 0
+
+    def test_what_was_kept_with_it_goes_to_the_next_one(self, store: Store) -> None:
+        fleet = fleet_of(store)
+        assert fleet.hold("h", {"id": "a"}, 3600, {"n": [1]}).mine
+        assert fleet.hold("h", {"id": "a"}, 3600).fields == {"n": [1]}
+        assert not fleet.hold("h", {"id": "b"}, 0, {"n": 5}).mine
+        assert fleet.hold("h", {"id": "a"}, 0, {"n": [2]}).mine
+        assert not fleet.hold("h", {"id": "b"}, 0).mine
+        taken = fleet.hold("h", {"id": "b"}, 3600)
+        assert (taken.mine, taken.who, taken.fields) == (True, {"id": "b"}, {"n": [2]})
+
+    def test_who_does_not_prolong_it_loses_it(self, store: Store) -> None:
+        fleet = fleet_of(store)
+        assert fleet.hold("h", {"id": "a"}, 0.05, {"n": 1}).mine
+        give_up = time.monotonic() + 60
+        while not fleet.hold("h", {"id": "b"}, 3600).mine:
+            assert time.monotonic() < give_up
+        assert not fleet.hold("h", {"id": "a"}, 3600).mine
+
+    def test_it_does_not_wait_for_a_process_that_is_gone(self, store: Store) -> None:
+        fleet = fleet_of(store)
+        here = machine.this_process()
+        assert fleet.hold("h", {"id": "a", "process": here}, 3600).mine
+        assert not fleet.hold("h", {"id": "b"}, 3600).mine
+        if here:  # where the system tells
+            assert fleet.hold("h", {"id": "a", "process": {**here, "begun": 1}}, 3600).mine
+            assert fleet.hold("h", {"id": "b"}, 3600).mine
+
+    def test_of_many_who_ask_at_once_one_has_it(self, store: Store, url: str) -> None:
+        had: list[str] = []
+        start = threading.Barrier(6)
+
+        def ask(name: str) -> None:
+            mine = self.open(url)
+            start.wait()
+            if fleet_of(mine).hold("h", {"id": name}, 3600).mine:
+                had.append(name)
+            mine.close()
+
+        threads = [threading.Thread(target=ask, args=(f"p{n}",)) for n in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(had) <= 1
+        assert fleet_of(store).hold("h", {"id": had[0] if had else "p"}, 3600).mine
 
     def test_orders_are_read_as_they_were_written(self, store: Store) -> None:
         fleet = fleet_of(store)
