@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SYSTEMS = {
     "slurm": "Pilots as job arrays of Slurm.",
+    "dirac": "Pilots on the Grid, through DIRAC.",
+    "ssh": "Pilots in the background of other machines.",
     "local": "Pilots in the background of this machine.",
 }
 """The batch systems and their lines in the help; the module ``submit_<name>`` beside this one has ``command``."""

@@ -41,6 +41,7 @@ class Request:
         setup: shell lines that go before: ``module load …``, ``source venv/bin/activate``.
         options: options of the batch system itself, as they are.
         files: what has to travel with the job where there is no shared file system.
+        hosts: the machines, where no batch system chooses them; each gets `pilots`.
         most_elements: the largest array that the site takes, for where the batch system does not tell.
         most_bytes: how much may travel with a job; None for what the batch system takes by itself.
         environment: variables to set for the pilot; never a secret, since scripts can be read by others.
@@ -65,6 +66,7 @@ class Request:
     setup: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    hosts: tuple[str, ...] = ()
     most_elements: int | None = None
     most_bytes: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)

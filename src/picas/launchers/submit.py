@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LAUNCHERS = {
     "slurm": "picas.launchers.slurm:Slurm",
+    "dirac": "picas.launchers.dirac:Dirac",
+    "ssh": "picas.launchers.ssh:SSH",
     "local": "picas.launchers.local:Local",
 }
 """Each batch system's name, and where its launcher is; loaded when it is used."""
@@ -90,7 +92,8 @@ def submit(
     done: list[Job] = []
     found = scripts(launcher, request, template, seconds=seconds)
     try:
-        request.directory.mkdir(parents=True, exist_ok=True)
+        if not all(script.inside for script in found):
+            request.directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LaunchError(
             f"{request.directory} cannot be made: {error.strerror}", "Choose another --directory."
