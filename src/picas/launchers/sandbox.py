@@ -115,19 +115,6 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-def link(folder: Path, script: Script) -> None:
-    """Put links to the files beside the script.
-
-    Raises:
-        LaunchError: they cannot be written.
-    """
-    for file in script.files:
-        try:
-            (folder / file.name).symlink_to(file.resolve())
-        except OSError as error:
-            raise LaunchError(f"{folder / file.name} cannot be written: {error.strerror}") from error
-
-
 # --- The way to the pool -----------------------------------------------------------------------------
 
 

@@ -91,6 +91,8 @@ def submit(
     """
     done: list[Job] = []
     found = scripts(launcher, request, template, seconds=seconds)
+    for script in found:
+        sandbox.check(script)
     try:
         if not all(script.inside for script in found):
             request.directory.mkdir(parents=True, exist_ok=True)
