@@ -112,7 +112,8 @@ class JobStatus:
     Attributes:
         id: as the batch system writes it: ``1234_5``.
         phase: how far it is.
-        detail: what the batch system says, in its own words: ``PENDING (Priority)``.
+        detail: what the batch system says, in its own words: ``PENDING (Priority)``; of a job whose phase is unknown
+            why nobody can tell, and nothing if it was forgotten.
         job: the id that was told when it was submitted, where that is another: ``1234``.
     """
 

@@ -201,10 +201,12 @@ def judge(job: Job, told: Sequence[JobStatus], now: float) -> Progress:
     """
     young = now - job.asked < (GRACE_SECONDS if job.ids else UNANSWERED_SECONDS)
     counts: Counter[Phase] = Counter(each.phase for each in told if each.phase is not Phase.UNKNOWN)
-    details = Counter(each.detail for each in told if each.phase is not Phase.UNKNOWN)
+    details = Counter(each.detail for each in told if each.detail)
     silent = job.pilots - sum(counts.values())
     if silent > 0:
-        counts[Phase.UNKNOWN if young and not counts else Phase.ENDED] += silent
+        nobody_can_tell = any(each.phase is Phase.UNKNOWN and each.detail for each in told)
+        unknown = nobody_can_tell or (young and not counts)
+        counts[Phase.UNKNOWN if unknown else Phase.ENDED] += silent
     return Progress(job, dict(counts), dict(details))
 
 
