@@ -1,0 +1,96 @@
+"""The code of all modules in a bundle, for each Python on this machine that can run it.
+
+This file is also a program: run by a Python with the path of an archive, it writes that Python's code to its standard
+output, behind a line with the name that the code has in a bundle.
+"""
+
+from __future__ import annotations
+
+import json
+import marshal
+import os
+import re
+import subprocess
+import sys
+import warnings
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COMPILE_SECONDS = 120.0
+"""How long a Python may take for it; one that takes longer is no Python of ours."""
+
+_NAME = re.compile(r"python3(\.\d+)?")
+
+
+def pythons(oldest: tuple[int, int]) -> Iterator[str]:
+    """The Pythons that may be meant: the one that runs this, and those on the PATH by their names."""
+    yield sys.executable
+    seen = {os.path.realpath(sys.executable)}
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        with suppress(OSError):
+            for name in sorted(os.listdir(folder)):
+                path = os.path.join(folder, name)  # noqa: PTH118 - many of them
+                if not _NAME.fullmatch(name) or not os.access(path, os.X_OK):
+                    continue
+                minor = name.partition(".")[2]
+                if os.path.realpath(path) not in seen and (not minor or int(minor) >= oldest[1]):
+                    seen.add(os.path.realpath(path))
+                    yield path
+
+
+def compiled(archive: Path, oldest: tuple[int, int]) -> dict[str, bytes]:
+    """What each Python makes of the modules in an archive, by the names of `picas.bundling.loader.code_name`."""
+    program = str(Path(__file__).resolve())
+    running = [
+        subprocess.Popen(
+            [python, "-I", "-S", program, str(archive), *map(str, oldest)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        for python in pythons(oldest)
+    ]
+    found = {}
+    for process in running:
+        try:
+            written, _ = process.communicate(timeout=COMPILE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            continue
+        name, _, code = written.partition(b"\n")
+        if process.returncode == 0:
+            found[name.decode("ascii")] = code
+    return found
+
+
+def code_of(archive: str) -> dict[str, bytes]:
+    """This Python's code of the modules in an archive; without those that it does not understand."""
+    from picas.bundling.loader import MANIFEST, shown_name  # noqa: PLC0415 - from the archive, in the program
+
+    warnings.simplefilter("ignore")
+    code = {}
+    with zipfile.ZipFile(archive) as opened:
+        for place in json.loads(opened.read(MANIFEST))["modules"]:
+            with suppress(SyntaxError, ValueError):
+                made = compile(opened.read(place), shown_name(place), "exec", dont_inherit=True)
+                code[place] = marshal.dumps(made)
+    return code
+
+
+def _program(archive: str, *oldest: str) -> None:
+    if sys.version_info[:2] < tuple(map(int, oldest)):
+        sys.exit(1)
+    sys.path.insert(0, archive)
+    from picas.bundling.loader import code_name  # noqa: PLC0415 - from the archive
+
+    sys.stdout.buffer.write(code_name().encode("ascii") + b"\n" + marshal.dumps(code_of(archive)))
+
+
+if __name__ == "__main__":
+    _program(*sys.argv[1:])

@@ -1,0 +1,104 @@
+"""``picas bundle``: a pilot in one file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from picas.cli import options, output, text
+from picas.cli.group import verb
+from picas.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from picas.bundling.archive import Bundle
+
+
+_HELP = """Make one file of picas, what it needs, and your own files, which runs where only Python is.
+
+FILEs are programs, modules, tables, or folders of them. In the pilot programs are found on the PATH, modules
+where Python looks, and all in the folder $PICAS_BUNDLE_FILES:
+
+\b
+picas bundle -o pilot.pyz fit.py
+python3 pilot.pyz run --call fit:main
+"""
+
+
+class BundleView(output.View):
+    """What was made."""
+
+    def __init__(self, made: Bundle) -> None:
+        self.made = made
+
+    def data(self) -> dict[str, Any]:
+        """See docs/reference/cli.md."""
+        return {**asdict(self.made), "oldest": text_of(self.made.oldest)}
+
+    def lines(self, screen: output.Screen) -> Iterator[str]:
+        """Where it is, what is in it, what it runs on."""
+        made = self.made
+        files = f", {text.counted(len(made.files), 'file')} of yours" if made.files else ""
+        names = ", ".join(f"{name} {version}" for name, version in made.packages.items())
+        yield f"{text.visible(made.path)}: {text.size(made.size)}; {names}{files}"
+        ready = f"; compiled for {', '.join(made.pythons)}" if made.pythons else ""
+        yield f"runs on Python {text_of(made.oldest)} and newer{ready}"
+        yield f"python3 {text.visible(Path(made.path).name)} run"
+
+
+def text_of(version: tuple[int, int]) -> str:
+    """A version of Python as people write it."""
+    return f"{version[0]}.{version[1]}"
+
+
+def parse_python(written: str) -> tuple[int, int]:
+    """A version of Python such as ``3.9``.
+
+    Raises:
+        InvalidInput: it is none that can be.
+    """
+    found = re.fullmatch(r"3\.(\d{1,2})(\.\d+)?", written.strip())
+    if not found or int(found[1]) < 9:
+        raise InvalidInput(
+            f"'{written}' is no version of Python that picas runs on", "Write 3.9 or a later one."
+        )
+    return 3, int(found[1])
+
+
+@verb("bundle", help=_HELP)
+@click.option(
+    "-o", "--output", "target", default="pilot.pyz", metavar="FILE", help="What it is called; pilot.pyz."
+)
+@click.option(
+    "--python",
+    "oldest",
+    callback=options.parsed(parse_python),
+    metavar="VERSION",
+    help="The oldest Python that it has to run on, such as 3.9.",
+)
+@click.option(
+    "--package",
+    "packages",
+    multiple=True,
+    metavar="NAME",
+    help="Another installed package, pure Python, with what it needs; may be given several times.",
+)
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
+def command(
+    *,
+    target: str,
+    oldest: tuple[int, int] | None,
+    packages: tuple[str, ...],
+    files: tuple[Path, ...],
+) -> output.View:
+    """Make a bundle; the help is `_HELP`."""
+    from picas.bundling import archive, contents, userfiles  # noqa: PLC0415 - start-up of the help
+
+    own = userfiles.read(files)
+    found = contents.gather(packages, oldest)
+    return BundleView(archive.write(Path(target), found, own))
