@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install the system packages that the tests use, where they are missing and we may: a C compiler, for the
-# fractals example, and Node.js, which says what conditions on tokens mean in JavaScript. Best effort: what
-# cannot be installed is named, and the tests that need it are skipped (with CI set they fail).
+# fractals example, Node.js, which says what conditions on tokens mean in JavaScript, and Slurm with munge, for jobs.
+# Best effort: what cannot be installed is named, and the tests that need it are skipped (with CI set they fail).
 set -u
 
 has_compiler() {
@@ -10,16 +10,26 @@ has_compiler() {
 
 has_node() { command -v node >/dev/null 2>&1; }
 
+has_slurm() {
+    for program in munged slurmctld slurmd sbatch; do
+        PATH="$PATH:/usr/sbin:/sbin" command -v $program >/dev/null 2>&1 || return 1
+    done
+}
+
 packages=
 has_compiler || packages="gcc libc6-dev"
 has_node || packages="$packages nodejs"
+has_slurm || packages="$packages slurm-wlm munge"
 [ -n "$packages" ] || exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "make: installing for the tests:" $packages
-    apt-get update -qq && apt-get install -y -qq --no-install-recommends $packages
+    export DEBIAN_FRONTEND=noninteractive
+    install="apt-get install -y -qq --no-install-recommends"
+    apt-get update -qq && { $install $packages || for package in $packages; do $install $package; done; }
 fi
 has_compiler || echo "make: there is no working C compiler (cc): the fractals tests cannot run" >&2
 has_node || echo "make: there is no Node.js (node): the JavaScript half of the selection tests cannot run" >&2
-has_compiler && has_node || echo "      On Debian or Ubuntu: sudo apt-get install $packages" >&2
+has_slurm || echo "make: there is no Slurm (slurmctld, slurmd, munged): the tests of picas submit slurm cannot run" >&2
+has_compiler && has_node && has_slurm || echo "      On Debian or Ubuntu: sudo apt-get install $packages" >&2
 exit 0
