@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from picas.errors import InvalidInput, LaunchError
 from picas.launchers.base import JobStatus, Phase, Script
 from picas.launchers.filling import fill, own_template, pilot_command
-from picas.launchers.sandbox import CONFIG, name_of
+from picas.launchers.sandbox import CONFIG, OWN_NAMES, name_of
 from picas.walltime import NOTICE_SECONDS, Notice, parse_notice
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ _PHASES = {
 
 # DIRAC's parser ends a value at any of these, in quotes too, or gives them a meaning.
 _SPECIAL = re.compile(r"[\"%;,{}\[\]\\\x00-\x1f\x7f]")
-_OPTION = re.compile(r"([A-Za-z][A-Za-z0-9_.]*)\s*=\s*([^;\[\]\x00-\x1f\x7f]*[^;\[\]\x00-\x1f\x7f\s])\s*;?")
+_OPTION = re.compile(r"([A-Za-z][A-Za-z0-9_.]*) *= *([^;\[\]\x00-\x1f\x7f]*[^;\[\]\x00-\x1f\x7f\s])\s*;?")
 _SUBMITTED = re.compile(r"^JobID = (?:(\d+)|\[([\d, ]+)\])\s*$", re.MULTILINE)
 _SHOWN = re.compile(r"^JobID=(\d+) (.*)$", re.MULTILINE)
 
@@ -255,7 +255,7 @@ def _values(request: Request, bundle: Path | None) -> dict[str, list[str]]:
         run = ("--until", f"+{math.ceil(request.walltime)}s", *run)
     program = f'"$python" -I {shlex.quote(name_of(bundle))}' if bundle else ""
     slots = f'"${{DIRAC_JOB_PROCESSORS:-{request.cores}}}"'
-    files = [name_of(file) for file in request.files if file.is_file() and file.name != CONFIG]
+    files = [name_of(file) for file in request.files if file.name not in OWN_NAMES]
     return {
         "pilots": [str(request.pilots)],
         "name": [request.name],

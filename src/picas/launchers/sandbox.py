@@ -28,6 +28,10 @@ CONFIG = "config.toml"
 
 _TRUSTED = "trusted-keys"
 _CERTIFICATES = {"ca": "ca.pem", "client_cert": "client-cert.pem", "client_key": "client-key.pem"}
+
+OWN_NAMES = frozenset((CONFIG, _TRUSTED, *_CERTIFICATES.values()))
+"""The names of files that are not the user's."""
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@=-]*")
 _SHOWN = 3  # of the largest files
 
