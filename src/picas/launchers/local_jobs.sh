@@ -22,6 +22,9 @@ runs() {
 look() { # JOB N
   folder=$jobs/$1
   read -r pid <"$folder/$2.pid" || return
+  case $pid in
+    '' | 0* | 1 | *[!0-9]*) return ;; # to signal these groups would be to signal others, or everybody
+  esac
   if runs "$pid" "$folder/$2.exit"; then
     if [ "$verb" = cancel ]; then
       # the whole group: its keeper would not pass it on
