@@ -12,36 +12,56 @@ from picas.config import ORDERS
 from picas.errors import InvalidInput
 from picas.functions import FunctionWork
 from picas.inprocess import OwnWork
-from picas.work import CommandWork
+from picas.work import CommandWork, Stager
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from picas.containers import Container
     from picas.functions import WorkLike
     from picas.signing import Verifier
+    from picas.staging.plan import Staging
 
 
 def make_work(
-    work: WorkLike | OwnWork, pool_url: str, hidden: Sequence[str]
+    work: WorkLike | OwnWork,
+    pool_url: str,
+    hidden: Sequence[str],
+    staging: Staging | None = None,
+    container: Container | None = None,
+    *,
+    signed: bool = False,
 ) -> CommandWork | FunctionWork | OwnWork:
     """What is run for each token.
 
     Args:
         hidden: patterns of variables that the work does not see.
+        staging: what is fetched and brought away for it.
+        container: what commands run in.
+        signed: only tokens are run that a trusted key has signed.
 
     Raises:
         InvalidInput: nothing can be run by that.
     """
+    is_command = not callable(work) and not isinstance(work, OwnWork)
+    if container is not None and not is_command:
+        raise InvalidInput(
+            "a function cannot run in a container", "Make it a command: python3 work.py {input}."
+        )
     if isinstance(work, OwnWork):
+        if staging is not None:
+            raise InvalidInput("for this work nothing can be staged", "It knows best what it needs.")
         return work
+    # A token that says what is run on this machine could copy files anyway.
+    stager = Stager(staging, pool_url, hidden, trusted=signed or (work is None and container is None))
     if callable(work):
-        return FunctionWork(work, pool_url, hidden)
+        return FunctionWork(work, pool_url, hidden, stager)
     if isinstance(work, str):
         raise InvalidInput(
             "a command is a list of strings, so that no shell reads it",
             'Write ["bash", "-c", "…"] if a shell is wanted.',
         )
-    return CommandWork(work, pool_url, hidden)
+    return CommandWork(work, pool_url, hidden, container, stager)
 
 
 def make_verifier(required: bool | str | os.PathLike[str]) -> Verifier | None:  # noqa: FBT001 - the option

@@ -17,12 +17,13 @@ from picas.children import name_process
 from picas.errors import InfrastructureError, InvalidInput
 from picas.payload import Payload, file_payload
 from picas.tokens import check_id, encode_json, log_names
-from picas.work import SECRETS, outer_environment, variables
+from picas.work import SECRETS, Stager, outer_environment, variables
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from picas.scratch import Attempt
+    from picas.staging.launch import Errand
     from picas.tokens import Token
 
     WorkLike = Union[None, str, Sequence[Union[str, os.PathLike[str]]], Callable[..., object]]
@@ -77,13 +78,18 @@ class FunctionWork:
 
     Args:
         hidden: variables that it is not to see, where it has a process of its own; as of `picas.work.CommandWork`.
+        stager: what fetches and brings away files for it; it then has a process of its own.
 
     Raises:
         InvalidInput: it is a function of a kind that does nothing by being called.
     """
 
     def __init__(
-        self, function: Callable[..., object], pool_url: str, hidden: Collection[str] = SECRETS
+        self,
+        function: Callable[..., object],
+        pool_url: str,
+        hidden: Collection[str] = SECRETS,
+        stager: Stager | None = None,
     ) -> None:
         if iscoroutinefunction(function) or isgeneratorfunction(function) or isasyncgenfunction(function):
             raise InvalidInput(
@@ -91,9 +97,11 @@ class FunctionWork:
                 "Give a plain function; within it, list(...) or asyncio.run(...) runs the other one.",
             )
         self.function = function
+        self.container: None = None  # it is no command
         self._pool_url = pool_url
         self._hidden = hidden
         self._takes_job = _takes_two(function)
+        self._stager = stager if stager is not None else Stager(None, pool_url, hidden)
 
     def call(self, attempt: Attempt) -> dict[str, Any] | None:
         """Call the function in this process; its return value as the token's output.
@@ -105,12 +113,17 @@ class FunctionWork:
         token = _own(attempt.token)
         return as_output(self.function(token, Job(attempt)) if self._takes_job else self.function(token))
 
+    def is_staged(self, token: Token) -> bool:
+        """Whether something is to be fetched or brought away for a token."""
+        return self._stager.has_for(token)
+
     def start(self, attempt: Attempt) -> int:
         """Call the function in a child process with files for its output; the child's pid.
 
         The child is forked, so that any function will do, also one that cannot be named from outside. It
         runs nothing but the function, and never returns.
         """
+        errand = self._stager.errand(attempt) if self.is_staged(attempt.token) else None
         with attempt.prepare() as (out, err):
             sys.stdout.flush()
             sys.stderr.flush()
@@ -125,20 +138,14 @@ class FunctionWork:
                         f"no process can be made for the function: {error.strerror}", of_machine=True
                     ) from error
             if pid == 0:
-                self._child(attempt, out, err)
+                self._child(attempt, out, err, errand)
         return pid
 
-    def _child(self, attempt: Attempt, out: int, err: int) -> None:
+    def _child(self, attempt: Attempt, out: int, err: int, errand: Errand | None) -> None:
         code = EXIT_FUNCTION_RAISED
         try:
             self._settle_in(attempt, out, err)
-            try:
-                output = self.call(attempt)
-            finally:
-                _leave_files(attempt)
-            if output:
-                Path(attempt.output_file).write_text(encode_json(output), "ascii")
-            code = 0
+            code = self._call_staged(attempt, errand)
         except BaseException as error:  # noqa: BLE001 - whatever it was, it is the function's end
             code, message, exception = told(error)
             sys.stderr.write(exception)
@@ -150,6 +157,20 @@ class FunctionWork:
                 sys.stderr.flush()
             finally:
                 os._exit(code)
+
+    def _call_staged(self, attempt: Attempt, errand: Errand | None) -> int:
+        """Call the function between fetching and bringing away; the exit code."""
+        environment = {**self._stager.environment, **os.environb}
+        code = errand.run_fetch(environment) if errand is not None else 0
+        if code:
+            return code
+        try:
+            output = self.call(attempt)
+        finally:
+            _leave_files(attempt)
+        if output:
+            Path(attempt.output_file).write_text(encode_json(output), "ascii")
+        return errand.run_bring(environment) if errand is not None else 0
 
     def _settle_in(self, attempt: Attempt, out: int, err: int) -> None:
         """Make a forked copy of the pilot into a process of the attempt's own."""

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from picas.errors import InvalidInput
 from picas.payload import Payload, capped_log, file_payload
 from picas.scratch import ATTACHED, OUTPUT, RAISED
+from picas.staging import STAGED
 from picas.tokens import encode_json, log_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from picas.scratch import Attempt
+    from picas.staging.outcome import Staged
 
 MEMORY_LOG = 1 << 16
 """A log of up to so many bytes is taken into memory, and its directory is free for another attempt."""
@@ -44,6 +46,7 @@ class Harvest:
         raised: message and traceback of a function in a child process that raised an exception.
         in_memory: nothing of it is in the attempt's directory any more.
         left: names of what is in that directory.
+        staged: what was fetched or brought away for it; None if nothing was to be.
     """
 
     logs: tuple[Payload, ...]
@@ -53,6 +56,7 @@ class Harvest:
     raised: tuple[str, str]
     in_memory: bool
     left: Collection[str]
+    staged: Staged | None
 
 
 def harvest(attempt: Attempt, log_cap: int, collect: tuple[str, ...]) -> Harvest:
@@ -82,7 +86,12 @@ def harvest(attempt: Attempt, log_cap: int, collect: tuple[str, ...]) -> Harvest
             output = {**(output or {}), "picas_not_attached": refused}
     raised = _read_raised(Path(attempt.raised)) if RAISED in left else ("", "")
     in_memory = all(isinstance(part, bytes) for payload in (*logs, *files) for part in payload.parts)
-    return Harvest(logs, tuple(files), output, problem, raised, in_memory, left)
+    staged = None
+    if STAGED in left:
+        from picas.staging.outcome import read  # noqa: PLC0415 - most tokens have nothing staged
+
+        staged = read(attempt.directory)
+    return Harvest(logs, tuple(files), output, problem, raised, in_memory, left, staged)
 
 
 def collected_files(attempt: Attempt, patterns: tuple[str, ...]) -> tuple[list[Payload], list[str]]:

@@ -165,6 +165,7 @@ _OUTCOME: dict[str, Callable[[Any], Any]] = {
     "notes": _texts,
     "checkpoint": _texts,
     "final": bool,
+    "uploads": lambda value: None if value is None else _of(dict, value),
 }
 
 

@@ -17,6 +17,7 @@ from picas.harvest import harvest, last_lines
 from picas.outofmemory import EXIT_KILLED, LAST_WORDS, kills, says_so
 from picas.pool import Result
 from picas.scratch import is_full
+from picas.staging import EXIT_STAGING
 from picas.tokens import Failure, Outcome, Usage
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from picas.errors import InfrastructureError
     from picas.functions import FunctionWork
     from picas.scratch import Attempt
+    from picas.staging.outcome import Staged
     from picas.tokens import Token
     from picas.work import CommandWork
 
@@ -93,6 +95,7 @@ class Runner:
         self.started_at = time.time()
         self._started = time.monotonic()
         self._children = children
+        self._container = work.container
         self._grace = grace
         self._log_cap = log_cap
         self._collect = collect
@@ -100,6 +103,7 @@ class Runner:
         self._timed_out = False
         self._cancelled = False
         self._killed = False
+        self._stopped = False
         self._linger_to = 0.0
         self._kills = kills().mark()
         self._no_memory = False
@@ -156,6 +160,7 @@ class Runner:
     def stop(self, now: float) -> None:
         """Ask the group to end; it is killed when the grace is over."""
         if self.phase is Phase.RUNNING:
+            self._stopped = True
             self.phase = Phase.STOPPING
             self.deadline = now + self._grace
             signal_group(self.pid, signal.SIGTERM)
@@ -167,6 +172,7 @@ class Runner:
 
     def kill(self) -> None:
         """End the group at once."""
+        self._stopped = True
         signal_group(self.pid, signal.SIGKILL)
 
     def tick(self, now: float) -> None:
@@ -232,8 +238,12 @@ class Runner:
         assert self._ended is not None
         ended = self._ended
         self._children.sweep(self._claim)  # before its directory goes to another
+        if self._container is not None and (self._stopped or ended.signal is not None):
+            self._container.remove(self._claim)
         exit_code, failure, message = self._judge(ended)
         found = harvest(self.attempt, self._log_cap, self._collect)
+        if found.staged is not None and failure is not Failure.CANCELLED:
+            exit_code, failure, message = self._judge_staged(found.staged, exit_code, failure, message)
         exception = ""
         if failure is None and found.problem:
             exit_code, failure, message = EXIT_BAD_OUTPUT, Failure.APPLICATION, found.problem
@@ -248,6 +258,7 @@ class Runner:
             exception,
             usage=Usage(self.wall, ended.cpu, ended.max_rss),
             output=found.output,
+            uploads=found.staged.uploads if found.staged is not None else None,
         )
         directory = self.attempt.directory
         # What failed may be wanted as it is.
@@ -268,6 +279,8 @@ class Runner:
             message = f"killed for want of memory; its largest process had {ended.max_rss / 1e6:,.0f} MB"
             return ended.exit_code, Failure.MEMORY, message
         words = last_lines(self.attempt.stderr, LAST_WORDS)
+        if self._container is not None and self._container.is_to_blame(ended.exit_code, words):
+            return ended.exit_code, Failure.INFRASTRUCTURE, f"{self._container.runtime} failed: {words[0]}"
         last = words[0] if words else ""
         how = (
             f"exit code {ended.exit_code}"
@@ -282,6 +295,19 @@ class Runner:
             failure = Failure.MEMORY
             last = next(line for line in words if says_so([line]))
         return ended.exit_code, failure, last or how
+
+    def _judge_staged(
+        self, staged: Staged, exit_code: int, failure: Failure | None, message: str
+    ) -> tuple[int, Failure | None, str]:
+        """The same, where files were fetched or brought away: what fails then is not the work."""
+        if failure is Failure.TIMEOUT:
+            if not staged.doing:
+                return exit_code, failure, message
+            return exit_code, Failure.INFRASTRUCTURE, f"{message}, {staged.doing}"
+        if not staged.problem:
+            return exit_code, failure, message
+        whose = Failure.APPLICATION if staged.is_works else Failure.INFRASTRUCTURE
+        return exit_code or EXIT_STAGING, whose, staged.problem
 
 
 def could_not_start(attempt: Attempt, error: InfrastructureError, started_at: float) -> Result:

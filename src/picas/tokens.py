@@ -138,6 +138,7 @@ class Outcome:
         notes: what else people should know of it, a sentence each: a log that was cut, a file that is missing.
         checkpoint: names of attached files that the next attempt is to begin with.
         final: another try would end the same way, so that none is worth while.
+        uploads: what was brought away, by its name here; merged into the document's ``uploads``.
     """
 
     exit_code: int
@@ -152,6 +153,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     checkpoint: tuple[str, ...] = ()
     final: bool = False
+    uploads: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

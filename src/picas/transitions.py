@@ -84,6 +84,9 @@ def finish(token: Token, outcome: Outcome, logs: Iterable[str] = ()) -> Token:
     body["exit_code"] = outcome.exit_code
     if outcome.output:
         body["output"] = {**token.output, **outcome.output}
+    if outcome.uploads:
+        before = body.get("uploads")
+        body["uploads"] = {**(before if isinstance(before, dict) else {}), **outcome.uploads}
     if outcome.failure is not None:
         body["error"] = [*_error_list(body), _error_entry(outcome)]
     return Token(token.id, body, token.rev, token.attachments)

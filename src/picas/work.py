@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
-import shutil
 import subprocess
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -15,13 +13,18 @@ from typing import TYPE_CHECKING
 
 from picas.credentials import split_login
 from picas.errors import InfrastructureError, InvalidInput
+from picas.programs import find, start_error
 from picas.secrecy import PASSWORD_VARIABLE, URL_VARIABLE, allow_core_files
+from picas.staging import IN, OUT, is_wanted
 from picas.template import render_argv
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from picas.containers import Container
     from picas.scratch import Attempt
+    from picas.staging.launch import Errand
+    from picas.staging.plan import Staging
     from picas.tokens import Token
 
 MAX_VARIABLE_BYTES = 100_000
@@ -44,12 +47,6 @@ OWN_VARIABLES = frozenset(
 )
 """Environment variables with a meaning of their own, which no field of a token can set."""
 
-EXHAUSTED = frozenset((errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE))
-"""Errors that say that this machine has no room for another process."""
-
-PROGRAM_MARKS = (b"#!", b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"MZ")
-"""What a file begins with that a system can run: scripts, ELF (Linux), Mach-O (macOS), and by way of Wine."""
-
 
 class CommandWork:
     """A command: an argument list with ``{field}`` in it, or by default ``bash -c "$INPUT"``.
@@ -58,6 +55,8 @@ class CommandWork:
         argv: the command and its arguments; None for the token's own ``input`` in bash.
         pool_url: told to the command, so that it can push tokens of its own.
         hidden: variables of ours that it is not to have; ``*`` and ``?`` stand for any letters.
+        container: what it runs in; None for this machine itself.
+        stager: what fetches and brings away files for it.
 
     Raises:
         InvalidInput: there is no such command on this machine.
@@ -68,11 +67,17 @@ class CommandWork:
         argv: Sequence[str | os.PathLike[str]] | None,
         pool_url: str,
         hidden: Collection[str] = SECRETS,
+        container: Container | None = None,
+        stager: Stager | None = None,
     ) -> None:
-        self.argv = None if argv is None else _absolute([_text(part) for part in argv])
+        self.container = container
+        self._stager = stager if stager is not None else Stager(None, pool_url, hidden)
+        self.argv = None if argv is None else _checked([_text(part) for part in argv])
+        if self.argv is not None and container is None and "{" not in self.argv[0]:
+            self.argv[0] = find(self.argv[0])  # now, from where the pilot stands: tokens run elsewhere
         self._place = Path.cwd()
         self._environment = _encoded({**outer_environment(hidden), "PICAS_POOL": pool_url})
-        self._bash = _find("bash") if argv is None else ""
+        self._bash = find("bash") if argv is None and container is None else ""
 
     def command(self, token: Token) -> list[str]:
         """The argument list for a token.
@@ -85,7 +90,9 @@ class CommandWork:
                 argv = render_argv(self.argv, token.body, token.id)
             except InvalidInput as error:
                 raise InfrastructureError(error.message, error.advice, of_token=True) from error
-            if "/" in argv[0]:  # relative to where the pilot stands, as everywhere on a command line
+            if (
+                "/" in argv[0] and self.container is None
+            ):  # relative to where the pilot stands, as everywhere on a command line
                 argv[0] = str(self._place / argv[0])
             return argv
         if not isinstance(token.input, str):
@@ -94,6 +101,8 @@ class CommandWork:
                 "Give picas run a command after --, with {input} or other fields in it.",
                 of_token=True,
             )
+        if self.container is not None:
+            return self.container.shell(token.input)
         return [self._bash, "-c", token.input]
 
     def start(self, attempt: Attempt) -> int:
@@ -103,22 +112,102 @@ class CommandWork:
             InfrastructureError: it cannot be started.
         """
         argv = self.command(attempt.token)
+        told = variables(attempt)
+        environment = {**self._environment, **_encoded(told)}
+        if self.container is not None:
+            argv = self._contained(attempt, self.container, argv, told, environment)
+        errand = self._stager.errand(attempt) if self._stager.has_for(attempt.token) else None
         with attempt.prepare() as (out, err):
-            try:
-                process = subprocess.Popen(
-                    argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=err,
-                    cwd=attempt.work,
-                    env={**self._environment, **_encoded(variables(attempt))},
-                    start_new_session=True,
-                )
-            except (OSError, ValueError) as error:
-                raise _start_error(argv, error) from error
-        allow_core_files(process.pid)
-        process.returncode = 0  # the pilot waits for it by pid; Popen is not to
-        return process.pid
+            if errand is not None:
+                return self._start_staged(errand, argv, environment, out, err)
+            return _started(argv, environment, subprocess.DEVNULL, out, err, attempt.work)
+
+    def _contained(
+        self,
+        attempt: Attempt,
+        container: Container,
+        argv: list[str],
+        told: dict[str, str],
+        environment: dict[bytes, bytes],
+    ) -> list[str]:
+        """The command line that runs the command in the container, whose own variables are added to the environment."""
+        told = {**told, URL_VARIABLE: os.fsdecode(self._environment[URL_VARIABLE.encode()])}
+        environment.update(_encoded(container.environment(told)))
+        claim = attempt.token.claim_id or ""
+        return container.argv(argv, attempt.directory, attempt.work, claim, told)
+
+    def _start_staged(
+        self, errand: Errand, argv: list[str], environment: dict[bytes, bytes], out: int, err: int
+    ) -> int:
+        """Start the process that stages, which then runs the command."""
+        all_of_it = {**self._stager.environment, **environment}
+        hidden = [os.fsdecode(name) for name in all_of_it.keys() - environment.keys()]
+        with errand.told(argv, hidden) as told:
+            return _started(errand.argv, all_of_it, told.fileno(), out, err, None)
+
+
+class Stager:
+    """Knows which tokens have something staged, and how; the rest is loaded for the first that has.
+
+    Args:
+        staging: what the pilot's owner wants and allows; None for no more than tokens may have by themselves.
+        pool_url: told to what copies.
+        hidden: variables that the work is not to have. What copies has all but ours: credentials may be among them.
+        trusted: tokens may name any place.
+    """
+
+    def __init__(
+        self, staging: Staging | None, pool_url: str, hidden: Collection[str], *, trusted: bool = False
+    ) -> None:
+        self._staging = staging
+        self._for_all = staging is not None and staging.for_all
+        self._trusted = trusted
+        ours = tuple(name for name in hidden if name in SECRETS)
+        self.environment = _encoded({**outer_environment(ours), URL_VARIABLE: pool_url})
+
+    def has_for(self, token: Token) -> bool:
+        """Whether a token has something to be staged."""
+        return self._for_all or is_wanted(token.body)
+
+    def errand(self, attempt: Attempt) -> Errand:
+        """What is staged for an attempt.
+
+        Raises:
+            InfrastructureError: its token asks for what cannot be, or what it may not have.
+        """
+        from picas.staging.launch import Errand  # noqa: PLC0415 - most tokens have nothing staged
+        from picas.staging.plan import Staging  # noqa: PLC0415
+
+        staging = self._staging = self._staging or Staging()
+        token, trusted = attempt.token, self._trusted
+        fetch = staging.items(token, IN, trusted=trusted)
+        return Errand(
+            staging, attempt.directory, attempt.work, fetch, staging.items(token, OUT, trusted=trusted)
+        )
+
+
+def _started(
+    argv: Sequence[str],
+    environment: Mapping[bytes, bytes],
+    stdin: int,
+    out: int,
+    err: int,
+    place: str | None,
+) -> int:
+    """Start a process in a session of its own; its pid.
+
+    Raises:
+        InfrastructureError: it cannot be started.
+    """
+    try:
+        process = subprocess.Popen(
+            argv, stdin=stdin, stdout=out, stderr=err, cwd=place, env=environment, start_new_session=True
+        )
+    except (OSError, ValueError) as error:
+        raise start_error(argv, error) from error
+    allow_core_files(process.pid)
+    process.returncode = 0  # the pilot waits for it by pid; Popen is not to
+    return process.pid
 
 
 def outer_environment(hidden: Collection[str] = SECRETS) -> dict[str, str]:
@@ -202,82 +291,12 @@ def _text(part: object) -> str:
     return part
 
 
-def _absolute(argv: list[str]) -> list[str]:
-    """The command with its program found now, from where the pilot stands: tokens run elsewhere."""
+def _checked(argv: list[str]) -> list[str]:
     if not argv:
         raise InvalidInput(
             "there is no command after --", "Write it there: picas run -- ./process.sh {input}"
         )
-    if "{" not in argv[0]:
-        argv[0] = _find(argv[0])
     return argv
-
-
-def _find(program: str) -> str:
-    found = shutil.which(program)
-    if found:
-        found = os.path.abspath(found)
-        wrong, advice = _wrong_with(found)
-        if wrong:
-            raise InvalidInput(f"{program} {wrong}", f"{advice} No token was touched.")
-        return found
-    if os.path.isfile(program):
-        raise InvalidInput(f"{program} is not executable", f"Make it so: chmod +x {program}")
-    raise InvalidInput(
-        f"there is no command '{program}' on this machine",
-        "Check the spelling and PATH. No token was touched.",
-    )
-
-
-def _wrong_with(program: str) -> tuple[str, str]:
-    """Why the system would not run this executable file, and what to do; empty if nothing speaks against it."""
-    try:
-        with open(program, "rb") as file:
-            beginning = file.read(1024)
-    except OSError:  # executable, but not readable: that is allowed
-        return "", ""
-    if not beginning.startswith(PROGRAM_MARKS):
-        if b"\0" in beginning:  # of a kind that this system may have been taught
-            return "", ""
-        return "is not a program", "If it is a script, its first line must say for what: #!/bin/bash."
-    if beginning.startswith(b"#!"):
-        line = beginning[2:].split(b"\n", 1)[0]
-        interpreter = os.fsdecode(line.strip(b" \t").split(b" ")[0].split(b"\t")[0])
-        if interpreter.endswith("\r"):
-            return "has lines that end as on Windows", "Mend it: sed -i 's/\\r$//' FILE."
-        if not Path(interpreter).exists():
-            return (
-                f"is a script for {interpreter}, which is not there",
-                "Correct its first line, or try #!/usr/bin/env NAME.",
-            )
-    return "", ""
-
-
-def _start_error(argv: Sequence[str], error: OSError | ValueError) -> InfrastructureError:
-    program = argv[0] if argv else ""
-    if isinstance(error, FileNotFoundError):
-        wrong, advice = _wrong_with(program) if os.path.lexists(program) else ("", "")
-        if wrong:
-            return InfrastructureError(f"{program} {wrong}", advice, 127)
-        return InfrastructureError(f"there is no command '{program}'", "Check its name and PATH.", 127)
-    if isinstance(error, PermissionError):
-        return InfrastructureError(f"{program} is not executable", f"Make it so: chmod +x {program}")
-    if isinstance(error, OSError) and error.errno == errno.ENOEXEC:
-        return InfrastructureError(
-            f"{program} is not a program", "If it is a script, its first line must say for what: #!/bin/bash"
-        )
-    if isinstance(error, OSError) and error.errno == errno.E2BIG:
-        longest = max(len(os.fsencode(part)) for part in argv)
-        return InfrastructureError(
-            f"the command line is too long for this system (its longest argument has {longest:,} bytes)",
-            "Let the command read the token's document instead: its path is in $PICAS_TOKEN_FILE.",
-            of_token=True,
-        )
-    if isinstance(error, ValueError):
-        return InfrastructureError(f"the command line cannot be used: {error}", of_token=True)
-    return InfrastructureError(
-        f"{program} cannot be started: {error.strerror}", of_machine=error.errno in EXHAUSTED
-    )
 
 
 def _describe(value: object) -> str:

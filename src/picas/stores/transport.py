@@ -28,13 +28,25 @@ def make_connections(url: str, access: Access, **options: Any) -> urllib3.PoolMa
     Raises:
         ConfigError: a certificate file or the proxy's address cannot be used.
     """
-    proxy = proxy_of(url)
+    address, proxied = proxy_options(url)
     if urlsplit(url).scheme == "https":
         options["ssl_context"] = tls_context(access)
         if access.insecure:  # said once, by whoever allowed it, rather than in each request
             urllib3.disable_warnings(InsecureRequestWarning)
-    if proxy is None:
+    if address is None:
         return urllib3.PoolManager(**options)
+    return urllib3.ProxyManager(address, **proxied, **options)
+
+
+def proxy_options(url: str) -> tuple[str | None, dict[str, Any]]:
+    """The address of the proxy to a server, None for the direct way, and what urllib3 is to be told of it.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    proxy = proxy_of(url)
+    if proxy is None:
+        return None, {}
     address = without_login(proxy)
     parts = urlsplit(proxy)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -45,7 +57,7 @@ def make_connections(url: str, access: Access, **options: Any) -> urllib3.PoolMa
     if parts.username:
         login = basic_value(unquote(parts.username), unquote(parts.password or ""))
         headers = {"Proxy-Authorization": login}
-    return urllib3.ProxyManager(address, proxy_headers=headers, **options)
+    return address, {"proxy_headers": headers}
 
 
 def proxy_of(url: str) -> str | None:
