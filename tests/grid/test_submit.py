@@ -1,0 +1,172 @@
+"""`picas submit dirac` and the plain commands of DIRAC, with a fake of it: see `tests.grid.fake_dirac`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.grid.conftest import EXAMPLE, User
+from tests.grid.fake_dirac import values
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WORK = ("--", "--", "./process_task.sh", "{input}", "{id}")
+
+
+@pytest.fixture
+def example(user: User) -> User:
+    """A user with the files of examples/grid, a file that stands for a bundle, and five tokens in the pool."""
+    shutil.copytree(EXAMPLE, user.folder, dirs_exist_ok=True)
+    (user.folder / "pilot.pyz").write_bytes(b"a bundle")
+    user.pool.push((EXAMPLE / "tokens.txt").read_text().splitlines())
+    return user
+
+
+@pytest.fixture
+def ready(example: User, bundle: Path) -> User:
+    """The same with a bundle that runs."""
+    shutil.copy(bundle, example.folder)
+    return example
+
+
+def _submit(user: User, *words: str, code: int = 0) -> str:
+    given = ("--bundle", "pilot.pyz", "--file", "process_task.sh")
+    return user("picas", "submit", "dirac", *given, *words, code=code)
+
+
+def test_pilots_are_submitted_run_and_followed(ready: User) -> None:
+    said = _submit(ready, "--pilots", "2", *WORK)
+    assert "submitted 2 pilots to dirac: 11 12" in said
+    assert list(ready.grid.jobs) == [11, 12]
+    status = json.loads(ready("picas", "submit", "status", "--json"))["jobs"]
+    assert (status[0]["ids"], status[0]["pilots_in"]["queued"]) == (["11", "12"], 2)
+
+    assert ready.grid.run(11, {"PATH": os.environ["PATH"]}) == 0
+    assert ready.counts() == {"done": 5}
+    assert {token["dirac_job_id"] for token in ready.tokens().values()} == {"11"}
+    log = b"".join(ready.pool.read_attachment("token_0", "logs_token_0.out")).decode()
+    assert "in job 11\nHello from the Grid\n" in log
+
+    status = json.loads(ready("picas", "submit", "status", "--json"))["jobs"]
+    assert (status[0]["pilots_in"]["ended"], status[0]["pilots_in"]["queued"]) == (1, 1)
+    ready("picas", "submit", "cancel")
+    assert ready.grid.jobs[12]["status"] == "Killed"
+
+
+def test_the_plain_way_of_1x(ready: User) -> None:
+    shutil.copy(ready.configuration, ready.folder)
+    said = ready("dirac-wms-job-submit", "grid-example.jdl")
+    assert f"JobID = {list(range(11, 21))}\n" in said
+    assert ready.grid.run(13, {"PATH": os.environ["PATH"]}) == 0
+    assert ready.counts() == {"done": 5}
+    assert {token["dirac_job_id"] for token in ready.tokens().values()} == {"13"}
+    printed = (ready.grid.home / "13" / "place" / "pilot.out").read_text()
+    assert printed.startswith("5 done in ")
+    assert ready("dirac-wms-job-status", "13").endswith("JobID=13 Status=Done; MinorStatus=; Site=ANY; \n")
+
+
+def test_the_plain_files_are_what_would_be_submitted(example: User) -> None:
+    said = _submit(example, "--pilots", "10", "--dry-run", "--json", "--", "--max-scrub", "2", *WORK[1:])
+    (script,) = json.loads(said)["scripts"]
+    assert script["text"] == (EXAMPLE / "grid-example.jdl").read_text()
+    # what is not asked for leaves an empty line
+    assert (
+        script["companions"]["startpilot.sh"].replace("\n\n\n", "\n\n")
+        == (EXAMPLE / "startpilot.sh").read_text()
+    )
+    assert example.grid.jobs == {}
+
+
+def test_the_login_travels_in_a_file_for_its_owner_alone_and_in_nothing_else(example: User) -> None:
+    said = _submit(example, "--option", 'JobGroup = "paper"', *WORK)
+    assert example.password not in said
+    with tarfile.open(example.grid.jobs[11]["sandbox"]) as archive:
+        texts = {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+        modes = {member.name: stat.S_IMODE(member.mode) for member in archive}
+    assert set(texts) == {"startpilot.sh", "config.toml", "process_task.sh", "pilot.pyz"}
+    assert [name for name, text in texts.items() if example.password.encode() in text] == ["config.toml"]
+    assert modes["config.toml"] == 0o600
+    kept = [path for path in example.configuration.parents[2].rglob("*") if path.is_file()]
+    assert [path for path in kept if example.password.encode() in path.read_bytes()] == [
+        example.configuration
+    ]
+    assert values((next(path for path in kept if path.suffix == ".jdl")).read_text())["JobGroup"] == "paper"
+
+
+def test_more_pilots_than_a_jdl_may_make_are_several(example: User) -> None:
+    said = json.loads(_submit(example, "--pilots", "45", "--json", *WORK))
+    assert [job["pilots"] for job in said["jobs"]] == [20, 20, 5]
+    assert len(example.grid.jobs) == 45
+    assert len({job["jdl"]["ParameterStart"] for job in example.grid.jobs.values()}) == 3
+
+
+# --- What goes wrong ---------------------------------------------------------------------------------
+
+
+def test_what_dirac_says_is_shown_with_the_path_of_the_jdl(example: User) -> None:
+    said = _submit(example, "--pilots", "50", "--max-array", "50", *WORK, code=1)
+    assert "Number of parametric jobs exceeds the limit of 20" in said
+    assert "picas.jdl" in said.rpartition("The script is ")[2]
+    assert example.counts() == {"todo": 5}
+    assert example("picas", "submit", "status").startswith("no jobs for ")
+
+
+def test_a_machine_without_dirac(example: User) -> None:
+    shutil.rmtree(example.grid.bin)
+    said = _submit(example, *WORK, code=1)
+    assert "there is no command 'dirac-wms-job-submit' on this machine" in said
+    assert example.counts() == {"todo": 5}
+
+
+def test_a_sandbox_that_is_too_large_names_what_fills_it(example: User) -> None:
+    (example.folder / "table").mkdir()
+    (example.folder / "table" / "part.bin").write_bytes(os.urandom(600_000))
+    (example.folder / "zeros.txt").write_bytes(bytes(600_000))
+    said = _submit(example, "--file", "table", "--file", "zeros.txt", "--max-sandbox", "500kB", *WORK, code=2)
+    assert "what travels with each job is 0.6 MB" in said
+    assert "no more than 0.5 MB may" in said
+    assert f"{example.folder}/table (0.6 MB)" in said
+    # zeros are hardly anything when they are compressed
+    _submit(example, "--file", "zeros.txt", "--max-sandbox", "500kB", *WORK)
+    assert len(example.grid.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--file", "none.dat"), "there is no "),
+        (("--file", "process_task.sh", "--file", "more/process_task.sh"), "two files called process_task.sh"),
+        (("--file", "more/startpilot.sh"), "two files called startpilot.sh"),
+        (("--option", "Site"), "is no attribute of a JDL"),
+        (("--bundle", "none.pyz"), "there is no file "),
+        (("--pool", "sqlite:///mine.db"), "which the machines of a grid cannot reach"),
+        (("--time", "10s"), "DIRAC takes 100 to 500000 seconds"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_submitted(
+    example: User, words: tuple[str, ...], said: str
+) -> None:
+    (example.folder / "more").mkdir()
+    for name in ("process_task.sh", "startpilot.sh"):
+        shutil.copy(EXAMPLE / name, example.folder / "more")
+    assert said in _submit(example, *words, *WORK, code=2)
+    assert example.grid.jobs == {}
+
+
+def test_picas_has_to_come_from_somewhere(example: User) -> None:
+    said = example("picas", "submit", "dirac", *WORK, code=2)
+    assert "machines of the Grid have no picas" in said
+    assert "picas bundle" in said
+
+
+def test_a_dirac_that_does_not_answer(example: User) -> None:
+    (example.grid.bin / "dirac-wms-job-submit").write_text("#!/bin/sh\nexec sleep 100\n")
+    said = _submit(example, "--patience", "1s", *WORK, code=1)
+    assert "did not answer within 1 s" in said
+    assert "no answer has come to its submission" in example("picas", "submit", "status")
