@@ -1,6 +1,7 @@
 #!/bin/sh
 # Install the system packages that the tests use, where they are missing and we may: a C compiler, for the
-# fractals example, Node.js, which says what conditions on tokens mean in JavaScript, and Slurm with munge, for jobs.
+# fractals example, Node.js, which says what conditions on tokens mean in JavaScript, Slurm with munge, for jobs, and
+# a server of ssh.
 # Best effort: what cannot be installed is named, and the tests that need it are skipped (with CI set they fail).
 set -u
 
@@ -16,10 +17,13 @@ has_slurm() {
     done
 }
 
+has_sshd() { PATH="$PATH:/usr/sbin" command -v sshd >/dev/null 2>&1 && command -v ssh >/dev/null 2>&1; }
+
 packages=
 has_compiler || packages="gcc libc6-dev"
 has_node || packages="$packages nodejs"
 has_slurm || packages="$packages slurm-wlm munge"
+has_sshd || packages="$packages openssh-server openssh-client"
 [ -n "$packages" ] || exit 0
 
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
@@ -31,5 +35,6 @@ fi
 has_compiler || echo "make: there is no working C compiler (cc): the fractals tests cannot run" >&2
 has_node || echo "make: there is no Node.js (node): the JavaScript half of the selection tests cannot run" >&2
 has_slurm || echo "make: there is no Slurm (slurmctld, slurmd, munged): the tests of picas submit slurm cannot run" >&2
-has_compiler && has_node && has_slurm || echo "      On Debian or Ubuntu: sudo apt-get install $packages" >&2
+has_sshd || echo "make: there is no server of ssh (sshd): the tests of picas submit ssh cannot run" >&2
+has_compiler && has_node && has_slurm && has_sshd || echo "      On Debian or Ubuntu: sudo apt-get install $packages" >&2
 exit 0

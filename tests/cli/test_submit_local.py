@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.couchdb.processes import wait_until
 
 from picas.launchers.local import Local
-from tests.couchdb.processes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,8 @@ def test_pilots_in_the_background_do_all_the_work_and_leave(shell: Shell) -> Non
     _push(shell, *(f"echo {number}" for number in range(8)))
     answer = shell.here("submit", "local", "--pilots", "2", "--name", "fit", "--", "-v")
     job = re.findall(r"submitted 2 pilots to local: (\S+)", answer.out)
-    assert answer.code == 0 and len(job) == 1, answer.err
+    assert answer.code == 0, answer.err
+    assert len(job) == 1
     _wait(shell, lambda: not _jobs(shell))
     assert _counts(shell)["done"] == 8
     over = shell.here("submit", "status", "--all", "--json").json["over"]
@@ -136,6 +137,7 @@ def test_the_work_heeds_an_interrupt_even_if_who_started_the_pilots_does_not(she
     assert int(found[1], 16) & 1 << (signal.SIGINT - 1) == 0
 
 
+@pytest.mark.slow
 def test_a_pilot_leaves_when_its_time_is_over(shell: Shell) -> None:
     _push(shell, FOREVER)
     job = _submit(shell, "--time", "3s")
@@ -181,7 +183,7 @@ def test_a_pilot_that_was_killed_is_not_taken_for_one_that_runs(shell: Shell) ->
 def test_another_process_with_a_pilots_number_is_left_alone(shell: Shell) -> None:
     _push(shell, "true")
     job = _submit(shell)
-    _wait(shell, lambda: (_state(shell, job) / "1.exit").exists())
+    _wait(shell, (_state(shell, job) / "1.exit").exists)
     (_state(shell, job) / "1.exit").unlink()
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
         try:

@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 
     from picas.launchers.base import Request
 
-START = Path(__file__).with_name("local_start.py")
-JOBS = Path(__file__).with_name("local_jobs.sh")
+_RUN = (
+    "import sys, importlib; sys.path.insert(0, sys.argv[1]);"
+    " sys.exit(importlib.import_module(sys.argv[2]).main(sys.argv[3:]))"
+)
+"""Runs a program that is a module of a package in a folder or an archive that Python need not know of."""
 
 JOB = r"\d{6}-\d{6}-\d+"
 """What an id looks like; with ``_1`` it is that of the first pilot."""
@@ -68,7 +72,7 @@ class Local:
 
     def submit_argv(self, script: str) -> list[str]:
         """Started by the Python that runs this."""
-        return [sys.executable, "-I", str(START), script]
+        return own_program("local_start", script)
 
     def parse_submitted(self, printed: str) -> list[str]:
         """The job's id, on a line of its own.
@@ -83,7 +87,7 @@ class Local:
 
     def status_argv(self, ids: Sequence[str]) -> list[str]:
         """See ``local_jobs.sh``."""
-        return ["sh", str(JOBS), "status", *ids]
+        return _ask("status", ids)
 
     def parse_status(self, printed: str, ids: Sequence[str]) -> list[JobStatus]:
         """One for each pilot."""
@@ -91,7 +95,25 @@ class Local:
 
     def cancel_argv(self, ids: Iterable[str]) -> list[str]:
         """Each pilot is told to end, and puts its tokens back."""
-        return ["sh", str(JOBS), "cancel", *ids]
+        return _ask("cancel", ids)
+
+
+def own_program(name: str, *args: str) -> list[str]:
+    """The command that runs a program of this folder, which may be in a bundle, and so no file of its own."""
+    return [
+        sys.executable,
+        "-I",
+        "-c",
+        _RUN,
+        str(Path(__file__).parents[2]),
+        f"picas.launchers.{name}",
+        *args,
+    ]
+
+
+def _ask(verb: str, ids: Iterable[str]) -> list[str]:
+    text = (resources.files("picas.launchers") / "local_jobs.sh").read_text("utf-8")
+    return ["sh", "-c", text, "local_jobs.sh", verb, *ids]
 
 
 NEEDS_SCHEDULER = {

@@ -1,7 +1,7 @@
 #!/bin/sh
-# How far pilots are that local_start.py has started on this machine, or an end to them:
+# How far pilots are that local_start has started on this machine, or an end to them:
 #     sh local_jobs.sh status|cancel JOB…
-# JOB is what local_start.py said, or one pilot of it: JOB_N. For each pilot a line: JOB_N and then
+# JOB is what local_start said, or one pilot of it: JOB_N. For each pilot a line: JOB_N and then
 #     running PID   ended CODE   gone        of status; gone: killed, or the machine was started anew
 #     told                                   of cancel
 # It is plain sh, and may be sent to another machine: ssh HOST sh -s -- status JOB <local_jobs.sh
@@ -55,3 +55,4 @@ for wanted; do
       ;;
   esac
 done
+:

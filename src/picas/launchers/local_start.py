@@ -1,7 +1,7 @@
-"""Start the pilots of a script on this machine, in the background: ``python3 local_start.py SCRIPT``.
+"""Start the pilots of a script on this machine, in the background: ``local_start SCRIPT``.
 
 It does for this machine what sbatch does for a cluster, prints the job's id, and is over: the pilots are left to themselves, in
-sessions of their own, so that they outlive the terminal. A program of its own that imports nothing of this package.
+sessions of their own, so that they outlive the terminal. A program of its own, see `picas.launchers.local.own_program`.
 
 What `local_jobs.sh` needs to know is in ``~/.local/state/picas/local/<job>/``: of the pilot N, ``N.pid``, and once it has
 ended ``N.exit`` with its exit code.
@@ -124,7 +124,3 @@ def main(args: list[str]) -> int:
         return 1
     sys.stdout.write(f"{job}\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -9,21 +9,17 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from picas.errors import InvalidInput, LaunchError
 from picas.launchers.base import JobStatus, Phase, Script
 from picas.launchers.filling import exports, fill, own_template
-from picas.launchers.local import NEEDS_SCHEDULER, refuse, statuses
+from picas.launchers.local import NEEDS_SCHEDULER, own_program, refuse, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from picas.launchers.base import Request
-
-ALL = Path(__file__).with_name("ssh_all.py")
 
 _HOST = re.compile(r"[A-Za-z0-9_\[][^\s\"'\\$`;&|<>()#]*")
 
@@ -78,7 +74,7 @@ class SSH:
 
     def submit_argv(self, script: str) -> list[str]:
         """Run by the Python that runs this."""
-        return [sys.executable, "-I", str(ALL), "submit", script]
+        return own_program("ssh_all", "submit", script)
 
     def parse_submitted(self, printed: str) -> list[str]:
         """``host:job`` for each host.
@@ -97,7 +93,7 @@ class SSH:
 
     def status_argv(self, ids: Sequence[str]) -> list[str]:
         """All hosts are asked at once."""
-        return [sys.executable, "-I", str(ALL), "status", *ids]
+        return own_program("ssh_all", "status", *ids)
 
     def parse_status(self, printed: str, ids: Sequence[str]) -> list[JobStatus]:
         """One for each pilot; of a host that does not answer, why."""
@@ -115,7 +111,7 @@ class SSH:
 
     def cancel_argv(self, ids: Iterable[str]) -> list[str]:
         """All hosts are told at once."""
-        return [sys.executable, "-I", str(ALL), "cancel", *ids]
+        return own_program("ssh_all", "cancel", *ids)
 
 
 def _answers(printed: str) -> Iterator[dict[str, Any]]:

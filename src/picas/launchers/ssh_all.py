@@ -1,7 +1,7 @@
-"""Do something on several hosts at once: ``python3 ssh_all.py submit SCRIPT`` or ``ssh_all.py status|cancel HOST:JOB…``.
+"""Do something on several hosts at once: ``ssh_all submit SCRIPT`` or ``ssh_all status|cancel HOST:JOB…``.
 
 A host that does not answer keeps none of the others waiting for long, and its failure is told among the answers. Each answer is
-a line of JSON. A program of its own that imports nothing of this package.
+a line of JSON. A program of its own, see `picas.launchers.local.own_program`.
 
 How ssh is called may be said in ``PICAS_SSH``, such as ``ssh -F my.config``.
 """
@@ -16,6 +16,7 @@ import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
 from pathlib import Path
 
 MARK = "#PICAS "
@@ -81,11 +82,11 @@ def submit(host: str, script: str, options: argparse.Namespace) -> str:
         NoAnswer: no pilot runs there.
     """
     place = shlex.quote(options.directory)
-    ask(host, f"mkdir -p {place}", b"")
     for file in options.file:
         target = f"{place}/{shlex.quote(file.name)}"
         # Whole or not at all; and where the host has the same files as we have, not over the one that is being read.
-        ask(host, f"umask 077 && cat >{target}.new && mv {target}.new {target}", file.read_bytes())
+        bring = f"mkdir -p {place} && umask 077 && cat >{target}.new && mv {target}.new {target}"
+        ask(host, bring, file.read_bytes())
     said = ask(host, "exec bash -l -s", script.encode())
     found = JOB.search(said)
     if found is None:
@@ -100,7 +101,7 @@ def look(host: str, verb: str, jobs: list[str]) -> list[str]:
         NoAnswer: it says nothing.
     """
     words = " ".join(map(shlex.quote, [verb, *jobs]))
-    program = Path(__file__).with_name("local_jobs.sh").read_bytes()
+    program = (resources.files("picas.launchers") / "local_jobs.sh").read_bytes()
     return ask(host, f"exec sh -s -- {words}", program).splitlines()
 
 
@@ -137,7 +138,3 @@ def main(args: list[str]) -> int:
         return 1
     sys.stdout.write("".join(json.dumps(each) + "\n" for each in answers))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

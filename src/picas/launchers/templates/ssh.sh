@@ -5,6 +5,7 @@
 #PICAS --directory={{directory}}
 
 set -e
+mkdir -p {{directory}}
 cd {{directory}}
 {{setup}}
 {{export}}
