@@ -19,7 +19,7 @@ export OMP_NUM_THREADS=1
 
 find_python() {
     for python in ${PICAS_PYTHON:-} python3 ${DIRACOS:+"$DIRACOS/bin/python3"} \
-        python3.13 python3.12 python3.11 python3.10 python3.9 /usr/bin/python3; do
+        python3.13 python3.12 python3.11 python3.10 python3.9; do
         if "$python" -I -c 'import sys, ssl, zlib; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then
             return
         fi
