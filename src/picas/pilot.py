@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import time
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,48 +14,44 @@ from typing import TYPE_CHECKING, Any, Callable
 from picas import choices, secrecy
 from picas._version import __version__
 from picas.checkpoints import Checkpoints
-from picas.children import Children, in_main_thread
+from picas.children import Children
 from picas.courier import Courier
+from picas.delivery import Delivery
 from picas.duty import Duty, check_lease
-from picas.ending import (
-    ALARM,
-    Ending,
-    ended_after_warning,
-    find_ending,
-    not_its_fault,
-    put_back,
-    stopped_at_end,
-    told_now,
-    with_old_checkpoint,
-)
+from picas.ending import Ending, find_ending, told_now
 from picas.errors import InfrastructureError, InvalidInput, PicasError, PoolError, PoolUnavailable
 from picas.functions import FunctionWork
 from picas.heart import BEAT_SECONDS, LEASE_SECONDS
+from picas.heeding import alarmed, heeded
 from picas.horizon import Horizon
-from picas.inprocess import Interruptible, OwnWork, call
+from picas.inprocess import OwnWork
 from picas.jobid import batch_job_ids
 from picas.nexttry import NextTry
-from picas.pool import Result, Verdict
 from picas.probe import QuickFailures
 from picas.probe import probe as run_probe
-from picas.runner import Phase, Runner, cancelled, could_not_start, not_trusted
-from picas.scratch import Attempt, Scratch, remove
+from picas.runner import Runner, not_trusted
+from picas.scratch import Scratch, remove
 from picas.selection import Selection
+from picas.slots import Slots
+from picas.solo import Solo
 from picas.spool import Spool, default_spool
 from picas.summary import Event, Summary
 from picas.supply import Supply
-from picas.tokens import Claimer, Failure, State
+from picas.tokens import Claimer, State
 from picas.walltime import parse_notice, until_when
 from picas.work import SECRETS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
     from types import FrameType
 
     from picas.budgets import Budgets
+    from picas.containers import Container
     from picas.functions import WorkLike
-    from picas.pool import Pool
+    from picas.pool import Pool, Result, Verdict
     from picas.reaping import Reaped
+    from picas.scratch import Attempt
+    from picas.staging.plan import Staging
     from picas.tokens import Token
 
 DEFAULT_LOG_CAP = 16 << 20
@@ -92,8 +86,6 @@ SWEEP_SECONDS = 0.5
 
 UNFIT = ("probe", "quick-failures")
 """Reasons of a summary by which it is the machine that is to blame."""
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Pilot:
@@ -137,6 +129,9 @@ class Pilot:
         lease: for how many seconds the pilot may be silent before others believe it dead and take its tokens back;
             0 for ever: then only a person does.
         beat: how often it gives a sign of life, seconds.
+        staging: which files are fetched before the work of each token and brought away after it, and from and to where
+            tokens may have that done by their own fields ``stage_in`` and ``stage_out``; see `picas.staging.plan`.
+        container: what commands run in; see `picas.containers`.
         on_event: called with what happens, from several threads.
 
     Attributes:
@@ -159,6 +154,7 @@ class Pilot:
     _ending: Ending | None = None
     _horizon: Horizon | None = None
     _sweep_at: float | None = None
+    _solo: Solo | None = None
 
     def __init__(  # noqa: PLR0913 - each is a choice that users make by name
         self,
@@ -191,6 +187,8 @@ class Pilot:
         spool: str | os.PathLike[str] | None = None,
         lease: float = LEASE_SECONDS,
         beat: float = BEAT_SECONDS,
+        staging: Staging | None = None,
+        container: Container | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         choices.check(
@@ -228,7 +226,8 @@ class Pilot:
         self._error: BaseException | None = None  # why this pilot cannot go on
         self._verifier = choices.make_verifier(require_signed)
         self._hidden = hidden = tuple(secrets) if keep_secrets else (*SECRETS, *secrets)
-        self._work = choices.make_work(work, pool.url, hidden)
+        signed = self._verifier is not None
+        self._work = choices.make_work(work, pool.url, hidden, staging, container, signed=signed)
         alone = workers == 1 and task_timeout is None and self._notice is None
         if isinstance(self._work, OwnWork) and not alone:
             raise InvalidInput(
@@ -241,15 +240,10 @@ class Pilot:
         self._children: Children | None = None
         self._reason = ""  # why to stop, as soon as there is a reason
         self._summary = Summary()
-        self._running: dict[int, Runner] = {}
-        self._next: Attempt | None = None  # prepared, not started
         self._started = 0
         self._settled_count = 0  # attempts whose end is in the pool
         self._settled_at_look = 0
-        self._interruptible = Interruptible()
-        self._current: tuple[Token, float] | None = None  # what runs in this process, and since when
         self._silent_look_at = 0.0  # when to look again whether silent pilots are dead; 0 for not at all
-        self._cancelling: str | None = None  # the claim for which a signal of our own is under way
 
     # --- From outside ---
 
@@ -273,18 +267,24 @@ class Pilot:
         """
         secrecy.cover()
         self._scratch = Scratch(self._scratch_parent)
+        self._slots = Slots(self.workers, self._scratch, self._begin)
         claimer = Claimer(self.id, self._host, self._job_ids, self._scratch.path, self.lease)
         self._begun = time.monotonic()
-        self._ending = find_ending(self.until, self._notice, detect=not isinstance(self._work, OwnWork))
+        own = self._work if isinstance(self._work, OwnWork) else None
+        self._ending = find_ending(self.until, self._notice, detect=own is None)
         if self._ending is not None:
             self._horizon = Horizon(self._ending.closes_at, self.where)
             self._tell(Event("note", message=self._ending.told()))
         checkpoints = Checkpoints(self._scratch.path, self.pool, self._problem)
         # Who may run only what is signed is not to be given files that nobody has signed.
-        if self._verifier is None and not isinstance(self._work, OwnWork):
+        if self._verifier is None and own is None:
             self._scratch.furnish = checkpoints.place
+        notice = self._notice.number if self._notice is not None else None
         try:
-            with Children() as self._children, self._signals(self._children):
+            with (
+                Children() as self._children,
+                heeded(self._children, self._on_signal, notice, self._on_notice),
+            ):
                 self._duty = Duty(
                     self.pool,
                     claimer,
@@ -306,12 +306,22 @@ class Pilot:
                     on_news=self._children.ring,
                     on_problem=self._problem,
                     on_wait=self._tell_waiting,
-                    any_size=isinstance(self._work, OwnWork),
+                    any_size=own is not None,
                     horizon=self._horizon,
                     prepare=checkpoints.fetch if self._scratch.furnish is not None else None,
                 )
                 self._next_try = NextTry(self._supply.next_due, self.pool.store, self._tell_next_try)
                 self._courier = Courier(self.pool, self._spool, self.budgets, self._settled, self._problem)
+                self._delivery = Delivery(
+                    self._courier,
+                    self._quick,
+                    keep=self.keep,
+                    has_checkpoints=self._notice is not None,
+                    ending=lambda: self._ending,
+                    at_end=self._at_end,
+                    on_unfit=partial(self._give_up, "quick-failures"),
+                )
+                self._solo = self._make_solo()
                 try:
                     self._spool.flush(self.pool)
                 except InfrastructureError as error:
@@ -320,7 +330,7 @@ class Pilot:
                 self._supply.start()
                 self._courier.start()
                 try:
-                    with self._alarm():
+                    with alarmed(self._ending if self._solo is not None else None, self._on_alarm):
                         self._check_machine()
                         self._loop()
                 finally:
@@ -355,34 +365,54 @@ class Pilot:
                 self._supply.forsake()
             self._start_what_fits()
             self._refill()
-            self._prepare_next()
+            if len(self._slots) and not (self._reason or self._limit_reached()):
+                self._slots.prepare(self._supply.first())
             self._wait_and_tick()
             self._supply.collect()
 
     def _wait_and_tick(self) -> None:
         """Wait until something happens; let the attempts do what is due, and hand over those that are over."""
         assert self._children is not None
-        for ended in self._children.wait(self._until_next_tick()):
-            self._running[ended.pid].exited(ended, time.monotonic())
-        now = time.monotonic()
+        self._slots.exited(self._children.wait(self._until_next_tick()))
         if self._ending is not None:
-            self._ending.warn(self._running.values())
-        for runner in list(self._running.values()):
-            next_tick = runner.next_tick
-            if runner.phase is not Phase.OVER and next_tick is not None and now >= next_tick:
-                runner.tick(now)
-            elif self._duty.is_cancelled(runner.token.claim_id):
-                runner.cancel(now)
-            if runner.phase is Phase.OVER:
-                del self._running[runner.pid]
-                self._supply.measure(runner.wall)
-                self._send_result_of(runner)
-                self._sweep_at = now + SWEEP_SECONDS
-        if self._quick is not None:
-            self._send(self._quick.overdue())
-        if self._sweep_at is not None and now >= self._sweep_at:
+            self._slots.warn(self._ending)
+        for runner in self._slots.tick(self._duty.is_cancelled):
+            self._supply.measure(runner.wall)
+            self._delivery.send_result_of(runner)
+            self._sweep_at = time.monotonic() + SWEEP_SECONDS
+        self._delivery.tick()
+        if self._sweep_at is not None and time.monotonic() >= self._sweep_at:
             self._children.sweep()
             self._sweep_at = None
+
+    def _until_next_tick(self) -> float | None:
+        if self._solo is not None and self._supply and not len(self._slots):
+            return 0.0
+        if not len(self._slots) and (self._is_ahead or not self._duty.ready.is_set()):
+            return AHEAD_LOOK_SECONDS
+        idle = not (len(self._slots) or self._supply.pending)
+        looks = [at for at in (self._next_try.look_at, self._silent_look_at) if at] if idle else []
+        look_at = min(looks) if looks else None
+        if not (len(self._slots) or self._supply.pending or self.wait or look_at):
+            return 0.0  # nothing will ring: the last token has just run, and maybe it is all over
+        times = self._slots.ticks
+        others = (
+            self._sweep_at,
+            self._delivery.next_tick,
+            look_at,
+            None if self._ending is None else self._ending.next_tick,
+        )
+        times += [at for at in others if at is not None]
+        if self._reason or self._limit_reached():
+            times += [] if len(self._slots) else [0.0]  # nothing to wait for
+        else:
+            if self._supply.next_look is not None and self._slots.free:
+                times.append(self._supply.next_look)
+            if self.max_time is not None:
+                times.append(self._begun + self.max_time)
+        return min(LONGEST_WAIT, max(0.0, min(times) - time.monotonic())) if times else None
+
+    # --- Whether to end ---
 
     def _is_over(self) -> bool:
         """Whether there is nothing more to do here; sets the summary's reason."""
@@ -398,7 +428,7 @@ class Pilot:
 
     def _why_to_end(self) -> str:
         limit = self._limit_reached()
-        if self._running:
+        if len(self._slots):
             return "walltime" if self._ending is not None and self._ending.over else ""
         if limit:
             return limit  # what is claimed and has not begun goes back
@@ -410,8 +440,7 @@ class Pilot:
         if self._next_try.has_come:
             self._supply.look_again()
             return ""
-        if self._quick is not None:
-            self._send(self._quick.let_go())
+        self._delivery.let_go()
         # What ended since the last look may be todo again, or have pushed new tokens: worth another look.
         cut_short = self._settle()
         if cut_short:
@@ -444,6 +473,10 @@ class Pilot:
             return "walltime"
         return self._duty.why_leave or ("paused" if self._duty.is_paused and not self.wait else "")
 
+    def _at_end(self) -> Ending | None:
+        """The end of the pilot's time, if that is why it goes."""
+        return self._ending if self._reason == "walltime" else None
+
     def _stays_for_silent(self) -> bool:
         """Whether there are tokens that a silent pilot holds, and it will soon be certain whether it is dead."""
         try:
@@ -462,316 +495,6 @@ class Pilot:
         except PoolError:  # somebody else will; or it is a server that does not list pilots
             return False
 
-    def _refill(self) -> None:
-        if self._reason or self._limit_reached():
-            self._supply.rest()
-            return
-        if self._is_ahead or not self._duty.may_claim:
-            return
-        self._supply.where = self._duty.wanted(self.where)
-        left = None if self.max_tasks is None else self.max_tasks - self._started
-        longest = max((runner.wall for runner in self._running.values()), default=0.0)
-        settled = self._settled_count
-        if self._supply.refill(self._free_slots(), left, longest):
-            self._settled_at_look = settled
-
-    @property
-    def _is_ahead(self) -> bool:
-        """Whether work ends faster than the pool takes the results: what is claimed now would only wait."""
-        return self._courier.waiting > MOST_WAITING
-
-    def _tell_waiting(self, how: str) -> None:
-        if self.wait:
-            self._tell(Event("waiting", message=f"the pool is empty; waiting for new tokens ({how})"))
-
-    def _tell_reaped(self, done: Reaped) -> None:
-        if done.tokens:
-            pilots = ", ".join(done.pilots) or "pilots that are not known"
-            tokens = "1 token" if len(done.tokens) == 1 else f"{len(done.tokens)} tokens"
-            self._tell(Event("note", message=f"took back {tokens} of {pilots}"))
-
-    def _heed(self) -> None:
-        """Have orders heard that came just now; on the heart's thread."""
-        assert self._children is not None
-        current = self._current
-        if current is not None and isinstance(self._work, FunctionWork):
-            claim = current[0].claim_id
-            if self._duty.is_cancelled(claim) and signal.getsignal(signal.SIGINT) == self._on_signal:
-                self._cancelling = claim
-                os.kill(os.getpid(), signal.SIGINT)
-        self._children.ring()
-
-    def _about(self) -> dict[str, Any]:
-        """What others may want to know of this pilot; from any thread."""
-        running = [
-            {"id": runner.token.id, "claim": runner.token.claim_id, "since": round(runner.started_at)}
-            for runner in list(self._running.values())
-        ]
-        if self._current is not None:
-            token, since = self._current
-            running.append({"id": token.id, "claim": token.claim_id, "since": round(since)})
-        about = {"slots": self.workers, "version": __version__, "running": running}
-        # Of the usual ends nobody needs to be told.
-        return {**about, "reason": self.ended_because} if self._reason in UNFIT else about
-
-    def _tell_next_try(self, seconds: float) -> None:
-        self._tell(
-            Event(
-                "waiting",
-                message=f"tokens that failed wait for their next try, the first for {seconds:.0f} s",
-            )
-        )
-
-    def _free_slots(self) -> int:
-        return self.workers - sum(min(self.workers, runner.token.cores) for runner in self._running.values())
-
-    def _until_next_tick(self) -> float | None:
-        if self._in_process and self._supply:
-            return 0.0
-        if not self._running and (self._is_ahead or not self._duty.ready.is_set()):
-            return AHEAD_LOOK_SECONDS
-        idle = not (self._running or self._supply.pending)
-        looks = [at for at in (self._next_try.look_at, self._silent_look_at) if at] if idle else []
-        look_at = min(looks) if looks else None
-        if not (self._running or self._supply.pending or self.wait or look_at):
-            return 0.0  # nothing will ring: the last token has just run, and maybe it is all over
-        times = [tick for runner in self._running.values() if (tick := runner.next_tick) is not None]
-        times += [] if self._sweep_at is None else [self._sweep_at]
-        times += [] if self._ending is None else [self._ending.next_tick]
-        times += [] if self._quick is None else [self._quick.next_tick]
-        times += [] if look_at is None else [look_at]
-        if self._reason or self._limit_reached():
-            times += [] if self._running else [0.0]  # nothing to wait for
-        else:
-            if self._supply.next_look is not None and self._free_slots():
-                times.append(self._supply.next_look)
-            if self.max_time is not None:
-                times.append(self._begun + self.max_time)
-        return min(LONGEST_WAIT, max(0.0, min(times) - time.monotonic())) if times else None
-
-    # --- Starting and ending attempts ---
-
-    def _start_what_fits(self) -> None:
-        free = self._free_slots()
-        while not self._reason and not self._limit_reached() and self._duty.may_start:
-            token = self._supply.take(free)
-            if token is None:
-                return
-            self._started += 1
-            self._tell(Event("started", token))
-            distrust = self._verifier.problem(token) if self._verifier is not None else ""
-            if distrust:
-                self._deliver(not_trusted(token, distrust))
-            elif self._in_process:
-                self._call(token)
-                if self._supply.wants_more:
-                    return
-            else:
-                free -= self._start(token, min(self.workers, token.cores))
-
-    def _prepare_next(self) -> None:
-        """Make the next attempt's directory now, while all slots are busy."""
-        if self._next is not None or not self._running or self._reason or self._limit_reached():
-            return
-        token = self._supply.first()
-        if token is None or token.checkpoint:
-            return
-        attempt = Attempt(token, self._scratch)
-        try:
-            attempt.prepare()
-        except InfrastructureError:
-            attempt.discard()  # told when the attempt starts
-            return
-        self._next = attempt
-
-    def _attempt(self, token: Token) -> Attempt:
-        """The attempt that was prepared if it is this token's, else a new one."""
-        prepared, self._next = self._next, None
-        if prepared is not None and prepared.token is token:
-            return prepared
-        if prepared is not None:
-            prepared.discard()
-        return Attempt(token, self._scratch)
-
-    def _start(self, token: Token, cores: int) -> int:
-        """Start an attempt; the slots it takes."""
-        attempt = self._attempt(token)
-        began = time.time()
-        try:
-            try:
-                runner = self._runner(attempt)
-            except InfrastructureError as error:
-                if not (error.of_machine and self._courier.waiting):
-                    raise
-                # What takes all the space may be on its way to the pool, and be gone when it is there.
-                remove(attempt.directory)
-                self._settle()
-                attempt = Attempt(token, self._scratch)
-                runner = self._runner(attempt)
-        except InfrastructureError as error:
-            if error.of_machine:  # the next token would fare no better: stop before they are all in error
-                self._error = error
-                self._supply.put_back(token)
-                self._started -= 1
-                remove(attempt.directory)
-            else:
-                self._deliver(could_not_start(attempt, error, began))
-            return 0
-        self._running[runner.pid] = runner
-        return cores
-
-    def _runner(self, attempt: Attempt) -> Runner:
-        assert self._children is not None
-        assert not isinstance(self._work, OwnWork)
-        return Runner(
-            attempt,
-            self._work,
-            self._children,
-            timeout=self.task_timeout,
-            grace=self.grace,
-            log_cap=self.log_cap,
-            collect=self.collect,
-        )
-
-    def _call(self, token: Token) -> None:
-        """Run a function's attempt in this process."""
-        self._current = token, time.time()
-        try:
-            self._call_now(token)
-        finally:
-            self._current = None
-
-    def _call_now(self, token: Token) -> None:
-        if isinstance(self._work, OwnWork):
-            self._deliver(self._work.run(token, self._interruptible))
-            if self._work.in_turn:
-                self._settle()
-            return
-        assert isinstance(self._work, FunctionWork)
-        attempt = Attempt(token, self._scratch)
-        result = call(self._work, attempt, self.log_cap, self.collect, self._interruptible)
-        if result.outcome.failure is Failure.RELEASED and self._at_end is not None:
-            result = stopped_at_end(result, self._at_end.why(), checkpoint=False)
-        if result.outcome.failure is Failure.RELEASED and self._duty.is_cancelled(token.claim_id):
-            result = cancelled(result)
-        self._deliver(with_old_checkpoint(result))
-
-    def _deliver(self, result: Result) -> None:
-        """Hand over a result that is complete."""
-        in_turn = isinstance(self._work, OwnWork) and self._work.in_turn
-        if result.outcome.usage is not None and not in_turn:  # else some would be claimed ahead
-            self._supply.measure(result.outcome.usage.wall)
-        result = self._with_kept(result)
-        if self._quick is None:
-            self._courier.send(lambda: result)
-        else:
-            self._send_unless_quick(self._quick, result)
-
-    def _send(self, results: Iterable[Result]) -> None:
-        for result in results:
-            self._courier.send(partial(_itself, result))
-
-    def _send_unless_quick(self, quick: QuickFailures, result: Result) -> None:
-        """Hand over a result, unless it is to be seen first whether the machine is to blame."""
-        self._send(quick.add(result))
-        if quick.why:
-            self._give_up("quick-failures", f"{quick.why}; they were given back")
-
-    def _send_result_of(self, runner: Runner) -> None:
-        """Hand over what came of an attempt that is over."""
-        if self._quick is None or runner.succeeded:
-            # Gathered on the courier's thread: meanwhile this one fills the slot.
-            self._courier.send(partial(self._result_of, runner))
-            if self._quick is not None:
-                self._send(self._quick.succeeded())
-        else:
-            self._send_unless_quick(self._quick, self._result_of(runner))
-
-    @property
-    def _at_end(self) -> Ending | None:
-        """The end of the pilot's time, if that is why it goes."""
-        return self._ending if self._reason == "walltime" else None
-
-    def _result_of(self, runner: Runner) -> Result:
-        """Gather what an attempt that is over left behind; on the courier's thread."""
-        result = runner.result()
-        has_checkpoints = self._notice is not None
-        if runner.given_up and self._at_end is not None:
-            result = stopped_at_end(result, self._at_end.why(), checkpoint=has_checkpoints)
-        elif runner.given_up:
-            result = put_back(result, checkpoint=has_checkpoints)
-        elif runner.warned and self._ending is not None:
-            result = ended_after_warning(result, self._ending.why())
-        return self._with_kept(with_old_checkpoint(result))
-
-    def _with_kept(self, result: Result) -> Result:
-        if self.keep and result.outcome.failure not in (None, Failure.RELEASED, Failure.PREEMPTED):
-            return replace(result, outcome=replace(result.outcome, kept=result.directory))
-        return result
-
-    def _settled(self, result: Result, verdict: Verdict) -> None:
-        """Count a result that is in the pool, and clear up after it; on the courier's thread."""
-        summary = self._summary
-        failure = result.outcome.failure
-        if failure is None and result.outcome.usage is not None and self._horizon is not None:
-            self._horizon.measure(result.outcome.usage.wall)
-        if failure is Failure.RELEASED or (failure is Failure.PREEMPTED and verdict is Verdict.RETRY):
-            summary.released += 1
-        elif verdict is Verdict.DONE:
-            summary.done += 1
-        elif verdict is Verdict.ERROR:
-            summary.error += 1
-        elif verdict is Verdict.RETRY:
-            summary.retried += 1
-        else:
-            summary.superseded += 1
-        self._settled_count += 1
-        if result.directory and not result.outcome.kept:
-            remove(result.directory)
-        self._tell(Event("finished", result.token, result.outcome, verdict))
-
-    def _problem(self, error: PicasError) -> None:
-        self._tell(Event("problem", message=str(error)))
-
-    def _tell(self, event: Event) -> None:
-        """Call ``on_event``; what it raises ends the pilot, but in order."""
-        if self._listener is None:
-            return
-        try:
-            self._listener(event)
-        except Exception as error:  # noqa: BLE001 - raised again by `run`
-            self._error = self._error or error
-
-    # --- Leaving ---
-
-    def _leave(self) -> None:
-        """Stop what runs, give back what was claimed, and bring home what is finished."""
-        assert self._children is not None
-        self._supply.stop()
-        for ended in self._children.wait(0.0):  # what has finished by itself counts
-            self._running[ended.pid].exited(ended, time.monotonic())
-        grace = self._at_end.grace(self.grace) if self._at_end is not None else None
-        for runner in self._running.values():
-            runner.give_up(time.monotonic(), grace)
-        while self._running:
-            self._wait_and_tick()
-        if self._quick is not None:
-            kept = self._quick.let_go()
-            self._send(map(not_its_fault, kept) if self._quick.why else kept)
-        if self._next is not None:
-            self._next.discard()
-        # Who sends a signal may soon send one that cannot be heeded: then no answer is waited for any longer.
-        strictly = self._summary.signal is not None
-        until = time.monotonic() + PATIENCE_SECONDS
-        self._supply.join(PATIENCE_SECONDS / 2 if strictly else None)
-        self._summary.released += self._supply.give_back(
-            lambda: 0.0 if self._courier.hurried else until - time.monotonic(), strictly=strictly
-        )
-        self._summary.unsent = self._courier.finish(max(0.0, until - time.monotonic()), strictly=strictly)
-        self._summary.spool = str(self._spool.directory) if self._summary.unsent else ""
-        self._duty.finish(clean=not self._summary.unsent and not len(self._supply))
-        self._children.sweep()
-
     def _count_unfit(self) -> None:
         """Count what is left in the pool and does not fit, for the summary."""
         # Which tokens a view lists is only known of those that were claimed.
@@ -786,77 +509,203 @@ class Pilot:
                     elif self._horizon is not None and not self._horizon.fits(token):
                         self._summary.too_long += 1
 
-    # --- Signals ---
+    # --- Claiming and starting ---
 
-    @contextlib.contextmanager
-    def _signals(self, children: Children) -> Iterator[None]:
-        if not in_main_thread():
-            yield
+    def _refill(self) -> None:
+        if self._reason or self._limit_reached():
+            self._supply.rest()
             return
-        # What our caller has us ignore (nohup, a job in a script's background) stays ignored.
-        heeded = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-        before: dict[int, Any] = {number: signal.signal(number, self._on_signal) for number in heeded}
-        # Not ignored, whatever our parent thought, else the exit codes of children are lost.
-        noticed = children.needs_signal
-        if self._notice is not None and self._notice.number not in before:
-            # Batch systems send it themselves, if they are told to, and not only to the work.
-            self._pid = os.getpid()
-            self._before_notice = signal.getsignal(self._notice.number)
-            before[self._notice.number] = signal.signal(self._notice.number, self._on_notice)
-        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _notice if noticed else signal.SIG_DFL)
-        wakeup = signal.set_wakeup_fd(children.bell_fd, warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in before.items():
-                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-
-    @contextlib.contextmanager
-    def _alarm(self) -> Iterator[None]:
-        """Let a function that runs in this process be interrupted when the time is over."""
-        if self._ending is None or not self._in_process or not in_main_thread():
-            yield
+        if self._is_ahead or not self._duty.may_claim:
             return
-        before = signal.signal(ALARM, self._on_alarm)
-        answered = self._ending.ring_main_thread()
-        try:
-            yield
-        finally:
-            answered.set()
-            signal.signal(ALARM, before if before is not None else signal.SIG_DFL)
+        self._supply.where = self._duty.wanted(self.where)
+        left = None if self.max_tasks is None else self.max_tasks - self._started
+        settled = self._settled_count
+        if self._supply.refill(self._slots.free, left, self._slots.longest):
+            self._settled_at_look = settled
 
-    def _on_alarm(self, number: int, frame: FrameType | None) -> None:
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether work ends faster than the pool takes the results: what is claimed now would only wait."""
+        return self._courier.waiting > MOST_WAITING
+
+    def _start_what_fits(self) -> None:
+        while not self._reason and not self._limit_reached() and self._duty.may_start:
+            token = self._supply.take(self._slots.free)
+            if token is None:
+                return
+            self._started += 1
+            self._tell(Event("started", token))
+            distrust = self._verifier.problem(token) if self._verifier is not None else ""
+            if distrust:
+                self._deliver(not_trusted(token, distrust))
+            elif self._solo is not None and self._solo.is_for(token):
+                self._run_alone(self._solo, token)
+                if self._supply.wants_more:
+                    return
+            else:
+                self._start(token)
+
+    def _start(self, token: Token) -> None:
+        try:
+            failed = self._slots.start(token, self._make_room)
+        except InfrastructureError as error:  # stop before all the other tokens are in error too
+            self._error = error
+            self._supply.put_back(token)
+            self._started -= 1
+        else:
+            if failed is not None:
+                self._deliver(failed)
+
+    def _make_room(self) -> bool:
+        """Bring home what may take all the space of this machine; whether there was anything."""
+        if not self._courier.waiting:
+            return False
+        self._settle()
+        return True
+
+    def _begin(self, attempt: Attempt) -> Runner:
+        assert self._children is not None
+        assert not isinstance(self._work, OwnWork)
+        return Runner(
+            attempt,
+            self._work,
+            self._children,
+            timeout=self.task_timeout,
+            grace=self.grace,
+            log_cap=self.log_cap,
+            collect=self.collect,
+        )
+
+    def _make_solo(self) -> Solo | None:
+        if not self._in_process:
+            return None
+        assert isinstance(self._work, (FunctionWork, OwnWork))
+        return Solo(
+            self._work,
+            self._scratch,
+            self.log_cap,
+            self.collect,
+            is_cancelled=self._duty.is_cancelled,
+            at_end=self._at_end,
+        )
+
+    def _run_alone(self, solo: Solo, token: Token) -> None:
+        """Do the work of a token in this process."""
+        self._deliver(solo.run(token))
+        if isinstance(self._work, OwnWork) and self._work.in_turn:
+            self._settle()
+
+    # --- What came of it ---
+
+    def _deliver(self, result: Result) -> None:
+        """Hand over a result that is complete."""
+        in_turn = isinstance(self._work, OwnWork) and self._work.in_turn
+        if result.outcome.usage is not None and not in_turn:  # else some would be claimed ahead
+            self._supply.measure(result.outcome.usage.wall)
+        self._delivery.send(result)
+
+    def _settled(self, result: Result, verdict: Verdict) -> None:
+        """Count a result that is in the pool, and clear up after it; on the courier's thread."""
+        outcome = result.outcome
+        if outcome.failure is None and outcome.usage is not None and self._horizon is not None:
+            self._horizon.measure(outcome.usage.wall)
+        self._summary.count(outcome, verdict)
+        self._settled_count += 1
+        if result.directory and not outcome.kept:
+            remove(result.directory)
+        self._tell(Event("finished", result.token, outcome, verdict))
+
+    def _leave(self) -> None:
+        """Stop what runs, give back what was claimed, and bring home what is finished."""
+        assert self._children is not None
+        self._supply.stop()
+        self._slots.exited(self._children.wait(0.0))  # what has finished by itself counts
+        end = self._at_end()
+        self._slots.give_up(end.grace(self.grace) if end is not None else None)
+        while len(self._slots):
+            self._wait_and_tick()
+        self._delivery.let_go()
+        self._slots.discard()
+        # Who sends a signal may soon send one that cannot be heeded: then no answer is waited for any longer.
+        strictly = self._summary.signal is not None
+        until = time.monotonic() + PATIENCE_SECONDS
+        self._supply.join(PATIENCE_SECONDS / 2 if strictly else None)
+        self._summary.released += self._supply.give_back(
+            lambda: 0.0 if self._courier.hurried else until - time.monotonic(), strictly=strictly
+        )
+        self._summary.unsent = self._courier.finish(max(0.0, until - time.monotonic()), strictly=strictly)
+        self._summary.spool = str(self._spool.directory) if self._summary.unsent else ""
+        self._duty.finish(clean=not self._summary.unsent and not len(self._supply))
+        self._children.sweep()
+
+    # --- Telling ---
+
+    def _about(self) -> dict[str, Any]:
+        """What others may want to know of this pilot; from any thread."""
+        running = self._slots.told() + (self._solo.told() if self._solo is not None else [])
+        about = {"slots": self.workers, "version": __version__, "running": running}
+        # Of the usual ends nobody needs to be told.
+        return {**about, "reason": self.ended_because} if self._reason in UNFIT else about
+
+    def _tell_waiting(self, how: str) -> None:
+        if self.wait:
+            self._tell(Event("waiting", message=f"the pool is empty; waiting for new tokens ({how})"))
+
+    def _tell_reaped(self, done: Reaped) -> None:
+        if done.tokens:
+            pilots = ", ".join(done.pilots) or "pilots that are not known"
+            tokens = "1 token" if len(done.tokens) == 1 else f"{len(done.tokens)} tokens"
+            self._tell(Event("note", message=f"took back {tokens} of {pilots}"))
+
+    def _tell_next_try(self, seconds: float) -> None:
+        self._tell(
+            Event(
+                "waiting",
+                message=f"tokens that failed wait for their next try, the first for {seconds:.0f} s",
+            )
+        )
+
+    def _problem(self, error: PicasError) -> None:
+        self._tell(Event("problem", message=str(error)))
+
+    def _tell(self, event: Event) -> None:
+        """Call ``on_event``; what it raises ends the pilot, but in order."""
+        if self._listener is None:
+            return
+        try:
+            self._listener(event)
+        except Exception as error:  # noqa: BLE001 - raised again by `run`
+            self._error = self._error or error
+
+    # --- Orders and signals ---
+
+    def _heed(self) -> None:
+        """Have orders heard that came just now; on the heart's thread."""
+        assert self._children is not None
+        if self._solo is not None:
+            self._solo.heed(self._on_signal)
+        self._children.ring()
+
+    def _on_alarm(self) -> None:
         if self._ending is not None and self._ending.over:
             self._reason = self._reason or "walltime"
-            self._interruptible.interrupt()
+            self._interrupt()
 
-    def _on_notice(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._pid:  # in the child of a function that heeds it not: as if we were not there
-            signal.signal(number, self._before_notice)
-            os.kill(os.getpid(), number)
-        elif self._notice is not None and (self._ending is None or not self._ending.closed):
+    def _on_notice(self) -> None:
+        if self._notice is not None and (self._ending is None or not self._ending.closed):
             self._ending = told_now(self._notice)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._cancelling is not None:
-            claim, self._cancelling = self._cancelling, None
-            if self._current is not None and self._current[0].claim_id == claim:
-                self._interruptible.interrupt()
+        if self._solo is not None and self._solo.was_cancelled():
             return
         if self._summary.signal is not None:
-            for runner in list(self._running.values()):
-                runner.kill()
+            self._slots.kill()
             self._courier.hurry()
         else:
             self._summary.signal = number
             self._reason = "signal"
-        self._interruptible.interrupt()
+        self._interrupt()
 
-
-def _notice(number: int, frame: FrameType | None) -> None:
-    """Let a signal end a wait, and do nothing else."""
-
-
-def _itself(result: Result) -> Result:
-    return result
+    def _interrupt(self) -> None:
+        if self._solo is not None:
+            self._solo.interrupt()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from picas.pool import Verdict
+from picas.tokens import Failure
+
 if TYPE_CHECKING:
-    from picas.pool import Verdict
     from picas.tokens import Outcome, Token
 
 
@@ -60,3 +62,17 @@ class Summary:
     unfit: int = 0
     too_long: int = 0
     next_try: float | None = None
+
+    def count(self, outcome: Outcome, verdict: Verdict) -> None:
+        """Count an attempt whose end is in the pool."""
+        failure = outcome.failure
+        if failure is Failure.RELEASED or (failure is Failure.PREEMPTED and verdict is Verdict.RETRY):
+            self.released += 1
+        elif verdict is Verdict.DONE:
+            self.done += 1
+        elif verdict is Verdict.ERROR:
+            self.error += 1
+        elif verdict is Verdict.RETRY:
+            self.retried += 1
+        else:
+            self.superseded += 1

@@ -176,6 +176,8 @@ def test_a_signal_stops_the_child_and_puts_the_token_back(db: CouchDB) -> None:
 
 
 @pytest.mark.usefixtures("signalled")
+# The signal may come while the Popen object is being made, which nobody can wait for then.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_token_is_put_back_with_the_values_that_the_program_says(db: CouchDB) -> None:
     db.pool.push([STUBBORN])
     with pytest.raises(SystemExit):

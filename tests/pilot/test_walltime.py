@@ -285,7 +285,7 @@ def test_what_a_warned_shell_left_running_does_not_keep_a_pilot_that_is_told_to_
     pilot = running(signal="USR1@120", grace=0.2)
     with logs_of(bench, eventually, "ready"):
         pilot.is_warned()
-    (runner,) = pilot.pilot._running.values()
+    (runner,) = pilot.pilot._slots._running.values()
     eventually(lambda: runner.phase is Phase.LINGERING)
     pilot.pilot.stop()
     assert pilot.end().released == 1
