@@ -134,6 +134,14 @@ def faults(session: nox.Session) -> None:
     )
 
 
+@nox.session(python="3.11", default=False)
+def grid(session: nox.Session) -> None:
+    """Job descriptions, sandboxes and startpilot.sh under the real client of DIRAC, which needs Python 3.11."""
+    _install(session, "test")
+    session.run("scripts/dirac.sh", str(shutil.which("python3.11")), external=True)
+    session.run("pytest", "tests/grid", *session.posargs)
+
+
 @nox.session(default=False)
 def benchmarks(session: nox.Session) -> None:
     """The tables of benchmarks/, compared with other programs; what follows ``--`` chooses among them."""

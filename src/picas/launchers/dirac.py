@@ -52,6 +52,20 @@ _PHASES = {
 }
 """Of the states of DIRAC's jobs; the others, Failed, Killed and Deleted, are ends of other kinds."""
 
+_NAMES = (
+    *("BannedSites", "CPUTime", "GridCE", "InputData", "JobGroup", "JobType", "LogLevel", "MaxRAM", "MinRAM"),
+    *(
+        "NumberOfProcessors",
+        "MaxNumberOfProcessors",
+        "MinNumberOfProcessors",
+        "OutputData",
+        "OutputPath",
+        "OutputSE",
+    ),
+    *("Platform", "Priority", "Site", "Tags", "WholeNode"),
+)
+"""Attributes that DIRAC knows; it passes over them if a letter has the wrong case."""
+
 # DIRAC's parser ends a value at any of these, in quotes too, or gives them a meaning.
 _SPECIAL = re.compile(r"[\"%;,{}\[\]\\\x00-\x1f\x7f]")
 _OPTION = re.compile(r"([A-Za-z][A-Za-z0-9_.]*) *= *([^;\[\]\x00-\x1f\x7f]*[^;\[\]\x00-\x1f\x7f\s])\s*;?")
@@ -187,7 +201,7 @@ def _attributes(request: Request, files: Sequence[Path], first: int, pilots: int
     found["StopSigFinishWork"] = str(math.ceil(notice.seconds * WORK_PER_SECOND))
     for option in request.options:
         name, value = _option(option)
-        found.update({next((known for known in found if known.lower() == name.lower()), name): value})
+        found[next((known for known in (*found, *_NAMES) if known.lower() == name.lower()), name)] = value
     return found
 
 
