@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SYSTEMS = {
     "slurm": "Pilots as job arrays of Slurm.",
     "dirac": "Pilots on the Grid, through DIRAC.",
+    "htcondor": "Pilots as jobs of HTCondor.",
+    "pbs": "Pilots as job arrays of PBS or Torque.",
     "ssh": "Pilots in the background of other machines.",
     "local": "Pilots in the background of this machine.",
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from picas.cli import options, submitting
+from picas.cli.bringing import brought
 from picas.cli.group import Verb
 from picas.errors import InvalidInput
 
@@ -47,17 +48,12 @@ def command(
     launcher = SSH()
     if given["template"] == submitting.SHOW_TEMPLATE:
         return submitting.TemplateView(launcher)
-    more: dict[str, Any] = {
-        "hosts": (*named, *(_hosts(Path(listed)) if listed else ())),
-        "files": tuple(_file(name) for name in files),
-    }
-    if given["bundle"]:
-        bundle = _file(given["bundle"])
-        more.update(program=("python3", bundle.name), files=(bundle, *more["files"]))
+    more: dict[str, Any] = brought(files, given["bundle"])
+    more["hosts"] = (*named, *(_hosts(Path(listed)) if listed else ()))
     if given["directory"]:  # theirs, which may begin at the home directory there
         more["directory"] = Path(given["directory"])
     request = submitting.request_of(call, given, **more)
-    if not given["dry_run"]:
+    if not (given["dry_run"] or given["profile"]):
         warn_of_twins(call, launcher, request, given["patience"])
     return submitting.carry_out(call, launcher, request, given)
 
@@ -71,10 +67,3 @@ def _hosts(path: Path) -> Iterator[str]:
         host = line.partition("#")[0].strip()
         if host:
             yield host
-
-
-def _file(name: str) -> Path:
-    path = Path(name).absolute()
-    if not path.is_file():
-        raise InvalidInput(f"there is no file {path} to bring to the hosts")
-    return path

@@ -25,7 +25,7 @@ _OF_THIS_JOB = (
     "SLURM_NTASKS",
     "SBATCH_ARRAY",
 )
-"""Variables that tell of the batch job in which we run ourselves; a job that is submitted from it would inherit them."""
+"""Variables that tell of the batch job in which we run ourselves; a job that sbatch submits from it would inherit them."""
 
 
 class NotHeard(LaunchError):
@@ -60,7 +60,7 @@ def execute(
             capture_output=True,
             timeout=seconds,
             cwd=directory,
-            env={**_environment(), "LC_ALL": "C"},
+            env={**_environment(argv[0]), "LC_ALL": "C"},
             check=False,
         )
     except FileNotFoundError:
@@ -84,7 +84,9 @@ def execute(
     return answer.stdout.decode("utf-8", "replace")
 
 
-def _environment() -> dict[str, str]:
+def _environment(program: str) -> dict[str, str]:
+    if program != "sbatch":  # pilots that go into the background of this job are part of it
+        return dict(os.environ)
     return {name: value for name, value in os.environ.items() if not name.startswith(_OF_THIS_JOB)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 LAUNCHERS = {
     "slurm": "picas.launchers.slurm:Slurm",
     "dirac": "picas.launchers.dirac:Dirac",
+    "htcondor": "picas.launchers.htcondor:HTCondor",
+    "pbs": "picas.launchers.pbs:PBS",
+    "torque": "picas.launchers.pbs:Torque",
     "ssh": "picas.launchers.ssh:SSH",
     "local": "picas.launchers.local:Local",
 }
@@ -239,4 +243,5 @@ def cancel(book: Book, ids: Sequence[str] = (), *, seconds: float = ANSWER_SECON
 
 
 def _is_of(wanted: str, job: Job) -> bool:
-    return wanted in job.ids or any(wanted.startswith((f"{each}_", f"{each}.")) for each in job.ids)
+    whole = re.sub(r"\[\d+\]", "[]", wanted)  # of PBS: 12[3].server is an element of 12[].server
+    return whole in job.ids or any(wanted.startswith((f"{each}_", f"{each}.")) for each in job.ids)
