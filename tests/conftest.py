@@ -12,7 +12,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytest_plugins = ["tests.couchdb.fixtures", "tests.pools", "tests.slurm.fixtures"]
+pytest_plugins = ["tests.couchdb.fixtures", "tests.pools", "tests.web", "tests.slurm.fixtures"]
 
 # A shared machine is sometimes slow: that is no failure. In CI the examples are the same in every run.
 settings.register_profile("picas", deadline=None, derandomize="CI" in os.environ)

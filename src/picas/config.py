@@ -355,6 +355,10 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
 
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
 _Known = dict[str, tuple[str, Callable[[Any], bool]]]
 
 _RUN: _Known = {
@@ -379,10 +383,15 @@ _RUN: _Known = {
     "require-signed": ("true or false", lambda value: isinstance(value, bool)),
     "trusted-keys": ("a file's path", _is_text),
     "keep-secrets": ("true or false", lambda value: isinstance(value, bool)),
-    "secrets": (
-        "a list of names of variables",
-        lambda value: isinstance(value, list) and all(map(_is_text, value)),
-    ),
+    "secrets": ("a list of names of variables", _is_texts),
+    "stage-in": ("a list of URLs, each with a path and = before it", _is_texts),
+    "stage-out": ("a list of URLs, each with a path and = before it", _is_texts),
+    "stage-site": ("a list of URLs and paths", _is_texts),
+    "stage-command": ("a command with {source} and {destination}", _is_text),
+    "stage-tries": ("a whole number of at least 1", _is_count(1)),
+    "container": ("an image's name or path", _is_text),
+    "container-option": ("a list of options", _is_texts),
+    "container-runtime": ("the name of what runs containers", _is_text),
 }
 """The options of `picas run` that the file may set: what each takes, in words and as a test."""
 

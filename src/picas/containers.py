@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -154,6 +153,8 @@ class Container:
 
     def remove(self, claim: str) -> None:
         """Remove a container that may still be there, because what had started it was killed; else nothing happens."""
+        import subprocess  # noqa: PLC0415 - start-up of the help
+
         if not self.is_served:
             return
         with suppress(OSError, subprocess.TimeoutExpired):

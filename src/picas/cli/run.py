@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from picas.backoff import Backoff
-from picas.cli import options, output, pools, text
+from picas.cli import data, options, output, pools, text
 from picas.cli.group import verb
 from picas.cli.reporter import Reporter
 from picas.config import ORDERS, POOL_VARIABLE, parse_budget, parse_codes, parse_duration, parse_size
@@ -224,6 +224,7 @@ def _exit_code(summary: Summary, *, fail: bool) -> int:
 @click.option(
     "--beat", callback=options.parsed(parse_duration), metavar="TIME", help="Time between signs of life; 1m."
 )
+@data.options
 @click.option("--fail", is_flag=True, help=f"Exit code {EXIT_FAILED} if a token failed.")
 @click.option("-v", "--verbose", is_flag=True, help="A line for each token.")
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD [ARG]...]")
@@ -302,6 +303,7 @@ def _with_settings(given: dict[str, Any], settings: Any) -> dict[str, Any]:
     if isinstance(knobs["retry_on"], int):  # a number in the file
         knobs["retry_on"] = (knobs["retry_on"],)
     knobs["secrets"] = (*settings.get("secrets", ()), *given["secrets"])
+    data.read(knobs, given, settings)
     trusted = knobs.pop("trusted_keys")
     if knobs["require_signed"] and trusted:
         knobs["require_signed"] = trusted

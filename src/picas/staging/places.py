@@ -96,11 +96,11 @@ def parse(url: object, *, foreign: bool = False) -> Place:
         raise InvalidInput(
             f"'{shown(url)}' is no URL: it begins like an option", "Write one such as https://…"
         )
-    if not foreign and "::" in url:
-        raise InvalidInput(f"'{shown(url)}' is one URL within another", "Stage the file itself.")
     place = _read(url, foreign)
-    steps = unquote(place.path).replace("\\", "/").split("/")
-    if ".." in steps or "\0" in steps:
+    if "::" in url and not (foreign or place.is_http):  # fsspec has such
+        raise InvalidInput(f"'{shown(url)}' is one URL within another", "Stage the file itself.")
+    written = url.partition("?")[0] if place.is_http else url  # for all others it is part of a name
+    if ".." in unquote(written).replace("\\", "/").split("/"):
         raise InvalidInput(f"'{shown(url)}' has '..' in it", "Write the whole path.")
     return place
 
