@@ -374,6 +374,8 @@ class Pilot:
         """Wait until something happens; let the attempts do what is due, and hand over those that are over."""
         assert self._children is not None
         self._slots.exited(self._children.wait(self._until_next_tick()))
+        if self._summary.signal is not None:  # what has failed at the same moment was told to end, as we were
+            self._slots.give_up(None)
         if self._ending is not None:
             self._slots.warn(self._ending)
         for runner in self._slots.tick(self._duty.is_cancelled):

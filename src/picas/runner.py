@@ -52,6 +52,11 @@ LINGER_SECONDS = 1.0
 KILL_SECONDS = 2.0
 """How long a killed group is waited for; one that hangs in a dead file system cannot be."""
 
+TOGETHER_SECONDS = 1.0
+"""Batch systems signal all that is in a job, pilot and work: one may hear it a moment before the other."""
+
+_ENDS = tuple(128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM))
+
 LINGER_TICK = 0.02
 """How often such a group is looked at."""
 
@@ -105,6 +110,7 @@ class Runner:
         self._killed = False
         self._stopped = False
         self._linger_to = 0.0
+        self._wait_to = 0.0
         self._kills = kills().mark()
         self._no_memory = False
         self._no_space = False
@@ -134,12 +140,19 @@ class Runner:
         Args:
             grace: seconds between TERM and KILL, where they are others than usual.
         """
-        self.given_up = self.phase is Phase.RUNNING
+        self.given_up = self.given_up or self.phase is Phase.RUNNING or self._failed_just_now(now)
+        self._wait_to = 0.0
         if grace is not None:
             self._grace = grace
         if self.phase is Phase.LINGERING and self.deadline is not None:
             self.deadline = min(self.deadline, now + self._grace)
         self.stop(now)
+
+    def _failed_just_now(self, now: float) -> bool:
+        """Whether it has just failed by itself: then it was told to end as the pilot was, by whoever wants the job to end."""
+        if self._ended is None or self._timed_out or self._cancelled:
+            return False
+        return self._ended.exit_code != 0 and now - self._ended_at < TOGETHER_SECONDS
 
     def warn(self, number: int, until: float) -> None:
         """Send a signal to the group, which goes on.
@@ -191,7 +204,10 @@ class Runner:
     def _linger(self, now: float) -> None:
         """Look after a group whose leader has ended."""
         if not group_lives(self.pid):
-            self._over()
+            if now >= self._wait_to:
+                self._over()
+            else:
+                self._linger_until = now + LINGER_TICK
             return
         if self.deadline is not None and now >= self.deadline:
             if self._killed:
@@ -217,7 +233,9 @@ class Runner:
             self._no_memory = kills().claim_one(self._kills)
         # Now, before its directory or another's is cleared away.
         self._no_space = ended.exit_code != 0 and is_full(self.attempt.directory)
-        if not group_lives(self.pid):
+        if self.phase is Phase.RUNNING and ended.exit_code in _ENDS:
+            self._wait_to = now + TOGETHER_SECONDS  # the pilot may be told in a moment, too
+        elif not group_lives(self.pid):
             self._over()
             return
         if self.phase is Phase.RUNNING:

@@ -46,6 +46,46 @@ def test_a_signal_puts_running_tokens_back_uncharged(bench, eventually, number):
     assert bench.left_in_scratch() == []
 
 
+PID = f"echo $$ > $TEST_SCRATCH/../pid; {LONG}"
+"""Work that tells its group."""
+
+
+def group_of(bench, eventually):
+    eventually(began(bench, "token_0"))
+    return int((bench.path / "pid").read_text())
+
+
+def test_work_that_hears_the_end_of_the_job_before_the_pilot_has_not_failed(bench, eventually):
+    bench.push(PID)
+    pilot = bench.start()
+    os.killpg(group_of(bench, eventually), signal.SIGTERM)
+    eventually(lambda: bench.alive() == [])
+    pilot.signal(signal.SIGTERM)
+    assert pilot.summary()["released"] == 1
+    assert [entry["failure"] for entry in bench.token().history] == ["released"]
+
+
+def test_work_that_ends_at_the_pilots_own_signal_has_not_failed_whatever_it_says(bench, eventually):
+    bench.push(f"trap 'exit 7' TERM; {PID.replace('sleep 1000', 'while :; do sleep 0.05; done')}")
+    pilot = bench.start()
+    group = group_of(bench, eventually)
+    pilot.signal(signal.SIGSTOP)
+    os.killpg(group, signal.SIGTERM)
+    eventually(lambda: bench.alive() == [])
+    pilot.signal(signal.SIGTERM)
+    pilot.signal(signal.SIGCONT)
+    assert pilot.summary()["released"] == 1
+    assert [entry["failure"] for entry in bench.token().history] == ["released"]
+
+
+def test_work_that_somebody_ends_by_a_signal_has_failed_if_the_pilot_stays(bench, eventually):
+    bench.push(PID)
+    pilot = bench.start()
+    os.killpg(group_of(bench, eventually), signal.SIGTERM)
+    assert pilot.summary()["error"] == 1
+    assert bench.token()["exit_code"] == 128 + signal.SIGTERM
+
+
 def test_control_c_reaches_the_pilot_and_not_the_work(bench, eventually):
     bench.push(
         f"trap 'echo INT' INT; trap 'echo TERM; exit 1' TERM; {LONG.replace('sleep 1000', 'while :; do sleep 0.05; done')}"

@@ -65,7 +65,7 @@ SlurmctldPort={controller}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={socket}
+AuthInfo=socket={socket},cred_expire=6
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -247,9 +247,13 @@ class SlurmCluster:
         for daemon in self.daemons:
             if not daemon.running:
                 daemon.start()
-        if not self.node.ready():
-            self.ask("scontrol", "update", f"NodeName={NODE}", "State=RESUME", check=False)
-        wait_until(self.node.ready, START_SECONDS, lambda: self.ask("scontrol", "show", "node", NODE))
+        wait_until(self._resumed, START_SECONDS, lambda: self.ask("scontrol", "show", "node", NODE))
+
+    def _resumed(self) -> bool:
+        if self.node.ready():
+            return True
+        self.ask("scontrol", "update", f"NodeName={NODE}", "State=RESUME", check=False)
+        return False
 
     def clear(self) -> None:
         """End all jobs."""

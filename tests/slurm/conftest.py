@@ -68,6 +68,12 @@ class Site:
             time.sleep(0.1)
         return found
 
+    def alive(self) -> int:
+        """How many pilots wait or work, by `picas submit status`."""
+        answer = self.picas("submit", "status", "--json")
+        assert answer.code == 0, answer.err
+        return sum(job["alive"] for job in answer.json["jobs"])
+
     def until_over(self) -> None:
         """Wait until no job is left."""
         self.until(lambda: not self.slurm.waiting())
