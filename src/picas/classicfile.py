@@ -8,12 +8,15 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from picas.credentials import write_private
 from picas.errors import ConfigError, MissingExtra
+from picas.places import home
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FIELDS = ("host_url", "database", "username", "encrypted_password")
 """What the file has: all of these and nothing else, each a text."""
@@ -41,7 +44,7 @@ class ClassicConfig:
 
 def config_path() -> Path:
     """Where 1.x has its file: on every system the same place below the home directory."""
-    return Path.home() / ".config" / "picas" / "conf.yml"
+    return home() / ".config" / "picas" / "conf.yml"
 
 
 def key_path() -> Path:

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from picas.credentials import Source, check_private, split_login, without_login
 from picas.errors import ConfigError, InvalidInput
+from picas.places import config_dir
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,10 +130,8 @@ def load(
 
 def config_path() -> Path:
     """Where the user's configuration file is, if there is one: ``$PICAS_CONFIG``, else in the configuration directory."""
-    from platformdirs import user_config_path  # noqa: PLC0415 - start-up: most users have no need of it
-
     given = os.environ.get(CONFIG_VARIABLE)
-    return Path(given).expanduser().absolute() if given else user_config_path("picas") / "config.toml"
+    return Path(given).expanduser().absolute() if given else config_dir() / "config.toml"
 
 
 def check_url(url: str, source: str) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from picas.errors import ConfigError, MissingExtra
+from picas.places import home
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -175,7 +176,7 @@ def from_netrc(server: str, username: str | None, environ: Mapping[str, str] = o
     """
     import netrc  # noqa: PLC0415 - start-up: an embedded pool has no use for it
 
-    path = Path(environ.get("NETRC") or Path.home() / ".netrc")
+    path = Path(environ.get("NETRC") or home() / ".netrc")
     try:
         hosts = netrc.netrc(path).hosts
     except (FileNotFoundError, NotADirectoryError):

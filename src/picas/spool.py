@@ -34,6 +34,7 @@ from picas.errors import (
 )
 from picas.journal import Journal
 from picas.payload import Payload, file_payload
+from picas.places import state_dir
 from picas.records import FILES, SUFFIX, Kept
 
 if TYPE_CHECKING:
@@ -53,9 +54,7 @@ def default_spool() -> Path:
     given = os.environ.get("PICAS_SPOOL")
     if given:
         return Path(given)
-    from platformdirs import user_state_path  # noqa: PLC0415 - only asked for when there is something to keep
-
-    return user_state_path("picas", appauthor=False) / "spool"
+    return state_dir() / "spool"
 
 
 class Spool:

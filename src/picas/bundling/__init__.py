@@ -1,4 +1,4 @@
-"""A pilot in one file: how it is made (`contents`, `compiling`, `archive`), and how it begins (`start`, `loader`, `files`).
+"""A pilot in one file: how it is made (`contents`, `compiling`, `archive`), and how it begins (`start`, `loader`, `cache`).
 
 The file is a zip archive that Python runs as it is. In it are, as they would be installed, picas and the packages
 that it needs; beside them in ``bundle/`` a list of what is in it, the code of all modules in the form that each known
@@ -6,3 +6,10 @@ Python would keep in ``__pycache__``, and the user's files. Code is run from the
 thousand pilots that begin together on a shared file system open one file each, and go on when it is replaced. Only
 the user's files are unpacked, since programs need to find them.
 """
+
+from __future__ import annotations
+
+
+def is_bundled() -> bool:
+    """Whether this picas runs from a bundle."""
+    return hasattr(__spec__.loader, "archive")

@@ -59,7 +59,8 @@ def write(
 
     Args:
         files: the user's own.
-        environment: variables for the pilot, where they are not set.
+        environment: variables for the pilot, where they are not set; what begins with `picas.bundling.loader.FILES` is
+            one of these files.
 
     Raises:
         InvalidInput: two packages have different files under one name.
@@ -79,7 +80,7 @@ def write(
         "data": sorted(data),
         "files": [(file.name, len(file.content), file.mode) for file in files],
         "environment": dict(environment or {}),
-        "digest": _digest([*entries.items(), *((file.name, file.content) for file in files)]),
+        "digest": _digest([*entries.items(), *((f"{FILES}{file.name}", file.content) for file in files)]),
     }
     entries["__main__.py"] = _start(oldest)
     entries[MANIFEST] = json.dumps(manifest, indent=1).encode("ascii")

@@ -24,6 +24,27 @@ if TYPE_CHECKING:
 COMPILE_SECONDS = 120.0
 """How long a Python may take for it; one that takes longer is no Python of ours."""
 
+SELDOM = (
+    "click/_winconsole.py",
+    "click/shell_completion.py",
+    "click/testing.py",
+    "picas/autopilot/",
+    "picas/bundling/archive.py",
+    "picas/bundling/compiling.py",
+    "picas/bundling/contents.py",
+    "picas/bundling/fetching.py",
+    "picas/bundling/userfiles.py",
+    "picas/cli/submit",
+    "picas/launchers/",
+    "picas/tokenfile/",
+    "platformdirs/android.py",
+    "platformdirs/macos.py",
+    "platformdirs/windows.py",
+    "urllib3/contrib/",
+    "urllib3/http2/connection.py",
+)
+"""Modules that no pilot uses, whose code would only make bundles larger; other verbs compile what they need of them."""
+
 _NAME = re.compile(r"python3(\.\d+)?")
 
 
@@ -77,6 +98,8 @@ def code_of(archive: str) -> dict[str, bytes]:
     code = {}
     with zipfile.ZipFile(archive) as opened:
         for place in json.loads(opened.read(MANIFEST))["modules"]:
+            if place.startswith(SELDOM):
+                continue
             with suppress(SyntaxError, ValueError):
                 made = compile(opened.read(place), shown_name(place), "exec", dont_inherit=True)
                 code[place] = marshal.dumps(made)

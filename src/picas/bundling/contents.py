@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from picas.bundling.fetching import fetch
 from picas.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 OWN = "picas"
 
@@ -23,7 +25,7 @@ _LEFT_OUT = ("testing/",)
 
 _COMPILED = re.compile(r"(\.[^/.]*)?\.(so|pyd|dylib)$")
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*\(?([^;)]*)\)?\s*(?:;(.*))?")
-_BEFORE = re.compile(r"python(?:_full)?_version\s*<=?\s*['\"]3\.(\d+)")
+_BEFORE = re.compile(r"\(?\s*python(?:_full)?_version\s*(<=?)\s*['\"]3\.(\d+)[^'\"]*['\"]\s*\)?")
 _AT_LEAST = re.compile(r">=?\s*3\.(\d+)|~=\s*3\.(\d+)")
 
 
@@ -69,10 +71,46 @@ class Requirement:
         name, versions, marker = found[1], found[2].strip(), (found[3] or "").strip()
         if re.search(r"\bextra\b", marker):
             return None
-        before = _BEFORE.fullmatch(marker.rstrip("'\" ").strip("() "))
+        before = _BEFORE.fullmatch(marker)
         if before:
-            return cls(name, versions, (3, int(before[1])))
+            return cls(name, versions, (3, int(before[2]) + (before[1] == "<=")))
         return cls(name, versions, certain=not marker)
+
+
+def assemble(wanted: Sequence[str], oldest: tuple[int, int] | None) -> list[Package]:
+    """Picas and these packages with all that they need, in versions that run on a Python.
+
+    What is installed is taken if it does, else others are fetched.
+
+    Args:
+        wanted: names of further packages.
+        oldest: the oldest Python that the bundle is for; None for what the installed versions need.
+
+    Raises:
+        InvalidInput: one is not there, or is not pure Python, or has no version that runs there.
+    """
+    try:
+        found = gather(wanted, oldest)
+        if oldest is None or not _too_new(found, oldest):
+            return found
+    except NotInstalled:
+        if oldest is None:
+            raise
+    with tempfile.TemporaryDirectory(prefix="picas-bundle-") as folder:
+        needs = requirements(metadata.distribution(OWN))
+        texts = [need.name + need.versions for need in needs if not need.before or oldest < need.before]
+        fetch([*texts, *wanted], oldest, Path(folder))
+        found = gather(wanted, oldest, Path(folder))
+    if _too_new(found, oldest):
+        raise InvalidInput(
+            f"{_too_new(found, oldest)} does not run on Python {oldest[0]}.{oldest[1]}",
+            "There may be an older version that does: pip install it, then try again.",
+        )
+    return found
+
+
+def _too_new(packages: Iterable[Package], oldest: tuple[int, int]) -> str:
+    return ", ".join(f"{package.name} {package.version}" for package in packages if package.oldest > oldest)
 
 
 def gather(wanted: Iterable[str], oldest: tuple[int, int] | None, place: Path | None = None) -> list[Package]:

@@ -6,6 +6,7 @@ the standard library, and as little of that as it can.
 
 from __future__ import annotations
 
+import atexit
 import json
 import marshal  # what is read with it is in the bundle, beside the code that reads it
 import os
@@ -32,6 +33,9 @@ FAILED = 1
 USAGE = 2
 """Exit code for what cannot be run."""
 
+DIGEST_LETTERS = 32
+"""So much of a bundle's digest is the name of what is kept for it."""
+
 FILES_VARIABLE = "PICAS_BUNDLE_FILES"
 """The environment variable that says where the user's files are."""
 
@@ -53,7 +57,8 @@ class Loader:
     Attributes:
         archive: the same; `importlib.resources` of Python 3.9 looks for it.
         manifest: what is in the bundle.
-        compiled: the code of modules that the bundle did not have for this Python, by their place in it.
+        prepared: whether it has code for this Python.
+        compiled: the modules that it had none for, and that were compiled from their text.
     """
 
     def __init__(self, archive: str) -> None:
@@ -62,15 +67,31 @@ class Loader:
         self.manifest: dict[str, Any] = json.loads(self._zip.get_data(MANIFEST))
         self._places = frozenset(self.manifest["modules"])
         self._by_name: dict[str, str] = {}
-        self._sources: dict[str, bytes] = {}
-        self.compiled: dict[str, bytes] = {}
+        self._texts: dict[str, bytes] = {}
+        self.compiled: list[str] = []
         # All of it now: the bundle may be replaced or removed while the pilot is at work.
-        try:
-            self._code: dict[str, bytes] = marshal.loads(self._zip.get_data(code_name()))  # noqa: S302
-        except OSError:  # none such Python was there when the bundle was made
-            self._code = {}
-            self._sources = {place: self._zip.get_data(place) for place in self._places}
         self._data = {place: self._zip.get_data(place) for place in self.manifest["data"]}
+        try:
+            code = self._zip.get_data(code_name())
+        except OSError:  # no such Python was there when the bundle was made
+            code = b""
+        self.prepared = bool(code)
+        if not self.prepared:
+            self._texts = {place: self._zip.get_data(place) for place in self._places}
+            code = self._kept_code()
+        self._code: dict[str, bytes] = marshal.loads(code) if code else {}  # noqa: S302
+
+    def _kept_code(self) -> bytes:
+        """What other pilots have compiled; they are told what this one compiles."""
+        from picas.bundling import cache  # noqa: PLC0415 - seldom needed
+
+        def keep() -> None:
+            if self.compiled:
+                cache.keep_code(name, marshal.dumps(self._code))
+
+        name = f"{self.manifest['digest'][:DIGEST_LETTERS]}-{code_name().rpartition('/')[2]}"
+        atexit.register(keep)
+        return cache.kept_code(name)
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -106,10 +127,12 @@ class Loader:
         place = self._place(name)
         kept = self._code.get(place)
         if kept is not None:
-            code: CodeType = marshal.loads(kept)  # noqa: S302
-            return code
-        code = compile(self._sources[place], shown_name(place), "exec", dont_inherit=True)
-        self.compiled[place] = marshal.dumps(code)
+            known: CodeType = marshal.loads(kept)  # noqa: S302
+            return known
+        text = self._texts.get(place) or self._zip.get_data(place)
+        code: CodeType = compile(text, shown_name(place), "exec", dont_inherit=True)
+        self._code[place] = marshal.dumps(code)
+        self.compiled.append(place)
         return code
 
     def get_source(self, name: str) -> str | None:
@@ -154,15 +177,17 @@ def begin(archive: str) -> int:
     sys.meta_path.insert(0, loader)
     sys.path.append(
         sys.path.pop(0)
-    )  # for a process that is started with the same path; not before what is found here
+    )  # the archive, of use to processes that are given this path; here it is last
     os.environ[ARCHIVE_VARIABLE] = archive
-    for name, value in loader.manifest["environment"].items():
-        os.environ.setdefault(name, value)
     if loader.manifest["files"]:
         problem = _bring_files(loader)
         if problem:
             sys.stderr.write(f"picas: the files in {archive} cannot be unpacked anywhere\n{problem}\n")
             return FAILED
+    for name, value in loader.manifest["environment"].items():
+        if value.startswith(FILES):
+            value = f"{os.environ[FILES_VARIABLE]}/{value[len(FILES) :]}"  # noqa: PLW2901
+        os.environ.setdefault(name, value)
     if sys.argv[1:] and sys.argv[1].endswith(".py"):
         return _run_program(sys.argv[1:])
     # By its name: what makes bundles knows nothing of the command line.
@@ -189,16 +214,16 @@ def _run_program(argv: list[str]) -> int:
 
 def _bring_files(loader: Loader) -> str:
     """Put the user's files where programs and modules are looked for; what is wrong, "" if nothing is."""
-    from picas.bundling import files  # noqa: PLC0415 - few bundles have any
+    from picas.bundling import cache  # noqa: PLC0415 - few bundles have any
 
     manifest = loader.manifest
     try:
-        place = files.unpacked(
-            manifest["digest"],
+        place = cache.unpacked(
+            manifest["digest"][:DIGEST_LETTERS],
             manifest["files"],
             lambda name: loader.get_data(f"{loader.archive}/{FILES}{name}"),
         )
-    except files.NoPlace as error:
+    except cache.NoPlace as error:
         return str(error)
     os.environ[FILES_VARIABLE] = str(place)
     os.environ["PATH"] = f"{place}{os.pathsep}{os.environ.get('PATH', os.defpath)}"

@@ -36,7 +36,7 @@ def find_newer():
     import subprocess  # noqa: PLC0415 - seldom needed
 
     check = "import sys; sys.exit(sys.version_info[:2] < %r)" % (OLDEST,)
-    for minor in range(NEWEST_TRIED, OLDEST[1] - 1, -1):
+    for minor in range(max(NEWEST_TRIED, OLDEST[1]), OLDEST[1] - 1, -1):
         for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
             path = os.path.join(folder, "python3.%d" % minor)
             if os.access(path, os.X_OK):

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from picas.bundling.loader import FILES
 from picas.cli import options, output, text
 from picas.cli.group import verb
+from picas.config import POOL_VARIABLE, check_url
+from picas.credentials import split_login
 from picas.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -89,7 +92,10 @@ def parse_python(written: str) -> tuple[int, int]:
     help="Another installed package, pure Python, with what it needs; may be given several times.",
 )
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
+@options.pass_call
 def command(
+    call: options.Call,
+    /,
     *,
     target: str,
     oldest: tuple[int, int] | None,
@@ -99,6 +105,28 @@ def command(
     """Make a bundle; the help is `_HELP`."""
     from picas.bundling import archive, contents, userfiles  # noqa: PLC0415 - start-up of the help
 
-    own = userfiles.read(files)
-    found = contents.gather(packages, oldest)
-    return BundleView(archive.write(Path(target), found, own))
+    environment, more = _defaults(call)
+    own = userfiles.read([*files, *more])
+    found = contents.assemble(packages, oldest)
+    return BundleView(archive.write(Path(target), found, own, environment))
+
+
+def _defaults(call: options.Call) -> tuple[dict[str, str], list[Path]]:
+    """What the bundle says to its pilots of the pool that was named, and files that they need for that.
+
+    Raises:
+        InvalidInput: there is a login in it, which a bundle is not to hold.
+    """
+    environment, files = {}, []
+    if call.pool:
+        pool, username, password = split_login(check_url(call.pool, "--pool"))
+        if username or password:
+            raise InvalidInput(
+                "--pool: a bundle holds no login",
+                "Send it beside the bundle: see PICAS_CONFIG, PICAS_USERNAME.",
+            )
+        environment[POOL_VARIABLE] = pool
+    if call.given.get("ca"):
+        files.append(Path(call.given["ca"]))
+        environment["PICAS_CA"] = FILES + files[0].name
+    return environment, files

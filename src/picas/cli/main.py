@@ -6,9 +6,9 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from picas import _version, secrecy
+from picas import _version, bundling, secrecy
 from picas.cli import output
-from picas.errors import InvalidInput, PicasError
+from picas.errors import InvalidInput, MissingExtra, PicasError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,6 +51,11 @@ def guarded(action: Callable[[], int], *, as_json: bool) -> int:
     try:
         return action()
     except PicasError as error:
+        if isinstance(error, MissingExtra) and bundling.is_bundled():
+            error.advice = (
+                "A bundle holds pure Python alone, and this is not. What is installed for the Python that runs the bundle "
+                f"is found too; for it: {error.advice}"
+            )
         output.fail(error, as_json=as_json)
         return USAGE if isinstance(error, InvalidInput) else FAILED
     except KeyboardInterrupt:

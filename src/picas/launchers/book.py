@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from picas.credentials import without_login
 from picas.errors import LaunchError
+from picas.places import state_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -162,15 +163,14 @@ class Book:
             yield
 
     def _tidy(self) -> None:
-        """Leave out what ended long ago."""
+        """Leave out what ended long ago, and what was refused; with its scripts."""
         if not self.path.exists():
             return
         lines = self.path.read_bytes().splitlines()
         if len(lines) < TIDY_LINES:
             return
-        now = time.time()
-        old = {job.key for job in _told(lines) if job.ended is not None and now - job.ended > KEPT_SECONDS}
-        known = {job.key for job in _told(lines)} - old
+        before = time.time() - KEPT_SECONDS
+        known = {job.key for job in _told(lines) if job.ended is None or job.ended > before}
         kept = [line for line in lines if _event(line).get("key") in known]
         if len(kept) == len(lines):
             return
@@ -180,15 +180,14 @@ class Book:
             file.flush()
             os.fsync(file.fileno())
         new.replace(self.path)
-        for key in old:
-            shutil.rmtree(self.directory / key, ignore_errors=True)
+        for folder in self.directory.iterdir():
+            if folder.is_dir() and folder.name not in known and folder.stat().st_mtime < before:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def default_root() -> Path:
     """Where the books are: in the user's state directory."""
-    from platformdirs import user_state_path  # noqa: PLC0415 - start-up
-
-    return user_state_path("picas", appauthor=False) / "jobs"
+    return state_dir() / "jobs"
 
 
 def _told(lines: Sequence[bytes]) -> list[Job]:

@@ -1,4 +1,7 @@
-"""The user's files of a bundle, unpacked once for all pilots of a user on a machine."""
+"""What pilots from bundles keep on a machine for the next ones: the user's files of a bundle, unpacked, and compiled code.
+
+It all lies in one directory, where nobody else may write; what it is for can be done without, but for the files.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,6 @@ UNUSED_SECONDS = 30 * 86_400.0
 """What no pilot has used for so long is removed when another bundle is unpacked beside it."""
 
 
-DIGEST_LETTERS = 32
-"""So much of a bundle's digest is the name of its directory."""
-
 TRIES = 3
 """How often it is tried to take a place from which another pilot removes what is not whole."""
 
@@ -30,11 +30,11 @@ class NoPlace(Exception):
     """Nowhere on this machine the files can be unpacked; the text says why, place by place."""
 
 
-def unpacked(digest: str, listed: Sequence[tuple[str, int, int]], read: Callable[[str], bytes]) -> Path:
+def unpacked(name: str, listed: Sequence[tuple[str, int, int]], read: Callable[[str], bytes]) -> Path:
     """The directory with a bundle's files, unpacked now if they are not there yet.
 
     Args:
-        digest: what tells this bundle from others.
+        name: what tells this bundle from others.
         listed: name, size and mode of each file.
         read: the content of a file.
 
@@ -43,7 +43,7 @@ def unpacked(digest: str, listed: Sequence[tuple[str, int, int]], read: Callable
     """
     problems = []
     for place in places():
-        target = place / digest[:DIGEST_LETTERS]
+        target = place / name
         try:
             if not _is_whole(target, listed):
                 make_private(place)
@@ -126,5 +126,35 @@ def _remove_unused(place: Path) -> None:
     with suppress(OSError):
         for each in place.iterdir():
             with suppress(OSError):
-                if each.lstat().st_mtime < oldest:
-                    shutil.rmtree(each, ignore_errors=True)
+                found = each.lstat()
+                if found.st_mtime < oldest:
+                    shutil.rmtree(each) if stat.S_ISDIR(found.st_mode) else each.unlink()
+
+
+def kept_code(name: str) -> bytes:
+    """The compiled code that a pilot has kept under this name; nothing if none has."""
+    for place in places():
+        with suppress(OSError):
+            make_private(place)
+            path = place / name
+            code = path.read_bytes()
+            os.utime(path)
+            return code
+    return b""
+
+
+def keep_code(name: str, code: bytes) -> None:
+    """Keep compiled code for the next pilots, where there is a place for it."""
+    for place in places():
+        with suppress(OSError):
+            make_private(place)
+            number, new = tempfile.mkstemp(prefix=".new-", dir=place)
+            try:
+                with open(number, "wb") as file:
+                    file.write(code)
+                Path(new).replace(place / name)
+            except OSError:
+                Path(new).unlink()
+                raise
+            _remove_unused(place)
+            return
