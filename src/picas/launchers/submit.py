@@ -130,7 +130,7 @@ def _write(path: Path, script: Script) -> None:
         for name, content in {script.name: script.text, **script.companions}.items():
             each = path.with_name(name)
             each.write_text(content, "utf-8")
-            each.chmod(0o700 if name == script.name else 0o600)
+            each.chmod(0o700 if content.startswith("#!") else 0o600)
         for file in script.files:
             path.with_name(file.name).symlink_to(file.absolute())
     except OSError as error:
@@ -138,12 +138,13 @@ def _write(path: Path, script: Script) -> None:
 
 
 def _with_place(error: LaunchError, path: Path, done: Sequence[Job]) -> LaunchError:
-    before = ""
+    """The error with what else there is to know: where the script is, and what was submitted before it."""
+    ids = [each for job in done for each in job.ids]
+    advice = f"{error.advice or 'No token was touched.'} The script is {path}."
     if done:
-        ids = " ".join(each for job in done for each in job.ids)
-        before = f" Before it, {sum(job.pilots for job in done)} pilots were submitted: {ids}; picas submit cancel."
-    advice = error.advice or "No token was touched."
-    return type(error)(error.message, f"{advice} The script is {path}.{before}")
+        pilots = sum(job.pilots for job in done)
+        advice += f" Before it, {pilots} pilots were submitted: {' '.join(ids)}; picas submit cancel."
+    return type(error)(error.message, advice, [*ids, *error.submitted])
 
 
 # --- How far they are --------------------------------------------------------------------------------
