@@ -178,7 +178,11 @@ def _portable(run: Any) -> dict[str, Any]:
 def _toml(pool: str, tables: dict[str, dict[str, Any]]) -> str:
     lines = [f"pool = {_value(pool)}"]
     for name, table in tables.items():
-        lines += ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in table.items() if value)]
+        lines += [
+            "",
+            f"[{name}]",
+            *(f"{key} = {_value(value)}" for key, value in table.items() if value != ""),
+        ]
     return "\n".join(lines) + "\n"
 
 
