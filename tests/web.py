@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+PATIENCE = 120.0
+"""Seconds for which an answer is held back at the most."""
+
+
 @dataclass
 class Asked:
     """One request, as it came."""
@@ -32,7 +36,7 @@ class Site:
 
     Attributes:
         faults: for each method and path, what the next answers do: ``{"status": 503}``, ``{"cut": 1000}`` bytes and then
-            nothing more, ``{"keep": 10}`` bytes of what was sent.
+            nothing more, ``{"keep": 10}`` bytes of what was sent, ``{"hold": event}`` until then.
         asked: all requests so far.
     """
 
@@ -75,7 +79,10 @@ class Handler(BaseHTTPRequestHandler):
     def fault(self) -> dict[str, Any]:
         self.site.asked.append(Asked(self.command, self.path, dict(self.headers)))
         waiting = self.site.faults.get((self.command, urlsplit(self.path).path))
-        return waiting.pop(0) if waiting else {}
+        fault = waiting.pop(0) if waiting else {}
+        if "hold" in fault:
+            fault["hold"].wait(PATIENCE)
+        return fault
 
     def answer(self, status: int, data: bytes = b"", **headers: str) -> None:
         self.send_response(status)
