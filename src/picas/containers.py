@@ -117,7 +117,7 @@ class Container:
         """
         places = [(directory, "")]
         if command and command[0].startswith(("./", "../")):
-            places.append((self._place, ":ro"))
+            places.insert(0, (self._place, ":ro"))  # before what may be in it
             command = [os.path.normpath(f"{self._place}/{command[0]}"), *command[1:]]
         if not self.is_served:
             binds = [part for path, mode in places for part in ("--bind", f"{path}:{path}{mode}")]

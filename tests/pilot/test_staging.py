@@ -25,6 +25,11 @@ SHA = hashlib.sha256(DATA).hexdigest()
 AT_ONCE = (0.0, 0.0)
 PATIENCE = 120.0
 
+TELLS_WHAT_IS_LOADED = """
+import atexit, sys
+atexit.register(lambda: print([n for n in sys.modules if n.startswith("picas.staging.")], file=sys.stderr))
+"""
+
 
 def chosen(**choices):
     return Staging(**{"pauses": AT_ONCE, **choices})
@@ -319,14 +324,7 @@ def test_credentials_for_copying_are_hidden_from_the_work(bench, monkeypatch):
 
 def test_nothing_is_loaded_for_tokens_without_files(bench):
     bench.push(*["echo $PPID"] * 3)
-    source = "\n".join(
-        (
-            "import atexit, sys",
-            "def loaded(): return [name for name in sys.modules if name.startswith('picas.staging.')]",
-            "atexit.register(lambda: print(loaded(), file=sys.stderr))",
-        )
-    )
-    pilot = bench.start(source)
+    pilot = bench.start(TELLS_WHAT_IS_LOADED)
     _out, err = pilot.process.communicate(timeout=PATIENCE)
     assert pilot.process.returncode == 0, err
     assert err.strip().endswith("[]")
