@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-COMMANDS = ("dirac-wms-job-submit", "dirac-wms-job-status", "dirac-wms-job-kill")
+COMMANDS = tuple(f"dirac-wms-job-{verb}" for verb in ("submit", "status", "kill", "get-output"))
 HOME_VARIABLE = "FAKE_DIRAC"
 MOST_JOBS = 20
 MOST_BYTES = 10 * 2**20
@@ -81,23 +81,38 @@ class Grid:
         jdl = self.jobs[number]["jdl"]
         return place, [jdl["Executable"], *jdl["Arguments"].split()]
 
-    def run(self, number: int, environ: Mapping[str, str]) -> int:
-        """Run a job here; the exit code. Its output is where the JDL says, in its folder."""
+    def start(self, number: int, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Start a job here. Its output is where the JDL says, in its folder."""
         place, argv = self.unpack(number)
         jdl = self.jobs[number]["jdl"]
         with (place / jdl["StdOutput"]).open("wb") as out, (place / jdl["StdError"]).open("wb") as err:
-            ended = subprocess.run(
+            return subprocess.Popen(
                 argv,
                 cwd=place,
                 env={**environ, "JOBID": str(number), "DIRACSITE": "LCG.Example.org"},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                check=False,
-                timeout=300,
             )
-        self.note(number, status="Failed" if ended.returncode else "Done")
-        return ended.returncode
+
+    def wait(self, number: int, process: subprocess.Popen[bytes]) -> int:
+        """Its exit code when it has ended; what its JDL names as output is kept, as DIRAC keeps it."""
+        code = process.wait(timeout=300)
+        self.note(number, status="Failed" if code else "Done")
+        place = self.home / str(number) / "place"
+        with tarfile.open(self.home / str(number) / "output.tar.bz2", "w:bz2") as archive:
+            for pattern in self.jobs[number]["jdl"]["OutputSandbox"]:
+                for found in place.glob(pattern):
+                    file = found
+                    if found.is_dir():
+                        file = found.with_name(f"{found.name}.tar")
+                        subprocess.run(["tar", "cf", file, found], check=True, stderr=subprocess.DEVNULL)
+                    archive.add(file, file.name)
+        return code
+
+    def run(self, number: int, environ: Mapping[str, str]) -> int:
+        """Run a job here to its end; the exit code."""
+        return self.wait(number, self.start(number, environ))
 
 
 # --- The commands ------------------------------------------------------------------------------------
@@ -149,8 +164,18 @@ def kill(grid: Grid, ids: Iterable[str]) -> int:
     return 0
 
 
+def get_output(grid: Grid, ids: Iterable[str]) -> int:
+    """``dirac-wms-job-get-output ID...``."""
+    for each in ids:
+        with tarfile.open(grid.home / each / "output.tar.bz2") as archive:
+            for member in archive:
+                archive.extract(member, each)
+        print(f"Job output sandbox retrieved in {Path(each).absolute()}/")
+    return 0
+
+
 if __name__ == "__main__":
     print(NOISE)
     print(NOISE, file=sys.stderr)
-    verb = {"submit": submit, "status": status, "kill": kill}[sys.argv[1].rpartition("-")[2]]
-    sys.exit(verb(Grid(Path(os.environ[HOME_VARIABLE])), sys.argv[2:]))
+    verbs = dict(zip(COMMANDS, (submit, status, kill, get_output)))
+    sys.exit(verbs[sys.argv[1]](Grid(Path(os.environ[HOME_VARIABLE])), sys.argv[2:]))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import stat
 import tarfile
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any, Callable
 
 import pytest
+from tests.couchdb.proxy import FaultProxy
 from tests.grid.conftest import EXAMPLE, User
 from tests.grid.fake_dirac import values
 
@@ -66,8 +69,9 @@ def test_the_plain_way_of_1x(ready: User) -> None:
     assert ready.grid.run(13, {"PATH": os.environ["PATH"]}) == 0
     assert ready.counts() == {"done": 5}
     assert {token["dirac_job_id"] for token in ready.tokens().values()} == {"13"}
-    printed = (ready.grid.home / "13" / "place" / "pilot.out").read_text()
-    assert printed.startswith("5 done in ")
+    ready("dirac-wms-job-get-output", "13")
+    assert (ready.folder / "13" / "pilot.out").read_text().startswith("5 done in ")
+    assert (ready.folder / "13" / "pilot.err").read_text() == ""
     assert ready("dirac-wms-job-status", "13").endswith("JobID=13 Status=Done; MinorStatus=; Site=ANY; \n")
 
 
@@ -104,6 +108,49 @@ def test_more_pilots_than_a_jdl_may_make_are_several(example: User) -> None:
     assert [job["pilots"] for job in said["jobs"]] == [20, 20, 5]
     assert len(example.grid.jobs) == 45
     assert len({job["jdl"]["ParameterStart"] for job in example.grid.jobs.values()}) == 3
+
+
+def test_a_result_that_the_pool_cannot_take_comes_back_with_the_output(
+    tmp_path: Path, couchdb: Any, database: str, bundle: Path
+) -> None:
+    go, begun = tmp_path / "go", tmp_path / "begun"
+    work = f"seq 100000; touch {begun}; until [ -e {go} ]; do sleep 0.05; done; echo at last"
+    with FaultProxy(couchdb.origin) as proxy:
+        user = User(tmp_path, proxy.through(database))
+        user.pool.push([work])
+        user("picas", "submit", "dirac", "--bundle", str(bundle), "--", "--lease", "0s")
+        job = user.grid.start(11, {"PATH": os.environ["PATH"]})
+        _until(begun.exists)
+        proxy.refuse()
+        proxy.cut()
+        go.touch()
+        place = user.grid.home / "11" / "place"
+        _until(lambda: b"at last" in b"".join(path.read_bytes() for path in _files(place / "unsent")))
+        job.terminate()
+        assert user.grid.wait(11, job) == 128 + signal.SIGTERM
+        proxy.listen()
+        assert user.counts() == {"locked": 1}
+
+        user("dirac-wms-job-get-output", "11")
+        shutil.rmtree(place)
+        user("tar", "xf", "11/unsent.tar", "--transform", "s,.*unsent/,unsent/,")
+        user.environment["PICAS_SPOOL"] = str(user.folder / "unsent")
+        assert user("picas", "flush") == "sent 1 result\n"
+        assert user.counts() == {"done": 1}
+        log = b"".join(user.pool.read_attachment("token_0", "logs_token_0.out"))
+        assert log.endswith(b"100000\nat last\n")
+        user.pool.close()
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def _until(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 # --- What goes wrong ---------------------------------------------------------------------------------
