@@ -52,7 +52,7 @@ POLL_SECONDS = (1.1, 1.4)
 POLL_YIELD = 100
 """To this is added so many times what the visit took longer than the quickest one: a server that is busy …"""
 
-POLL_YIELD_SECONDS = 2.0
+POLL_YIELD_SECONDS = 0.5
 """… is visited less often, by a pause that is longer by so many seconds at the most."""
 
 LOOK_SECONDS = (4.0, 6.0)
