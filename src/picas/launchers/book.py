@@ -109,10 +109,6 @@ class Book:
         key = f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(asked))}-{os.urandom(3).hex()}"
         folder = self.directory / key
         job = Job(key, launcher, pilots, name, profile, str(folder), asked)
-        try:
-            folder.mkdir(mode=0o700, parents=True)
-        except OSError as error:
-            raise _trouble(folder, "made", error) from error
         facts = {
             "launcher": launcher,
             "pilots": pilots,
@@ -121,6 +117,11 @@ class Book:
             "script": job.script,
         }
         self._write({"event": "asked", "key": key, "at": asked, **facts})
+        try:
+            folder.mkdir(mode=0o700)
+        except OSError as error:
+            self.refused(job)
+            raise _trouble(folder, "made", error) from error
         return job
 
     def submitted(self, job: Job, ids: Sequence[str], script: str) -> Job:

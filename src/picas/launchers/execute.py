@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -53,16 +54,10 @@ def execute(
             printed is in the message, whole.
     """
     shown = shlex.join(argv)
+    if directory is not None and not directory.is_dir():
+        raise LaunchError(f"{shown} cannot be run in {directory}: there is no such directory")
     try:
-        answer = subprocess.run(
-            argv,
-            input=given.encode(),
-            capture_output=True,
-            timeout=seconds,
-            cwd=directory,
-            env={**_environment(argv[0]), "LC_ALL": "C"},
-            check=False,
-        )
+        code, printed, complained = _run(argv, given.encode(), seconds, directory)
     except FileNotFoundError:
         raise LaunchError(
             f"there is no command '{argv[0]}' on this machine",
@@ -76,12 +71,32 @@ def execute(
         ) from None
     except OSError as error:
         raise LaunchError(f"{shown} cannot be run: {error.strerror}") from error
-    if answer.returncode != 0 and answer.returncode not in forgiven:
+    if code != 0 and code not in forgiven:
         # DIRAC tells on the one what was wrong, and of other things on the other
-        parts = [_text(answer.stdout), _text(answer.stderr)]
+        parts = [_text(printed), _text(complained)]
         said = "\n".join(part for part in parts if part) or "it printed nothing"
-        raise LaunchError(f"{shown} ended with exit code {answer.returncode}:\n{said}")
-    return answer.stdout.decode("utf-8", "replace")
+        raise LaunchError(f"{shown} ended with exit code {code}:\n{said}")
+    return printed.decode("utf-8", "replace")
+
+
+def _run(
+    argv: Sequence[str], given: bytes, seconds: float, directory: Path | None
+) -> tuple[int, bytes, bytes]:
+    with subprocess.Popen(
+        argv,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=directory,
+        env={**_environment(argv[0]), "LC_ALL": "C"},
+        start_new_session=True,
+    ) as process:
+        try:
+            printed, complained = process.communicate(given, timeout=seconds)
+        except BaseException:  # too late, or somebody's Ctrl-C: with all that it has started
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, printed, complained
 
 
 def _environment(program: str) -> dict[str, str]:

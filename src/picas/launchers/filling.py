@@ -53,7 +53,7 @@ def fill(template: str, values: Mapping[str, Sequence[str]], wanted: Collection[
             continue
         times = max(len(values[name]) for name in names) if all(values[name] for name in names) else 0
         lines += [_filled(line, values, time) for time in range(times)]
-    for name in (COMMAND, *wanted):
+    for name in (COMMAND, *sorted(wanted)):
         if name not in used and values.get(name):
             raise InvalidInput(
                 f"the template has no {{{{{name}}}}}"

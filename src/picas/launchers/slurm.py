@@ -142,7 +142,7 @@ class Slurm:
 def _elements(array: str) -> list[range]:
     """The indices of ``0-5``, ``1,3,7``, ``0-15:4``, each with ``%N`` for so many at a time."""
     indices, _, at_once = array.partition("%")
-    found = [_ELEMENTS.fullmatch(part.strip()) for part in indices.split(",")]
+    found = [_ELEMENTS.fullmatch(part) for part in indices.split(",")]
     ranges = [
         range(int(each[1]), int(each[2] or each[1]) + 1, int(each[3] or 1))
         for each in found

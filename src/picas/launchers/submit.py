@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections import Counter
@@ -121,7 +122,15 @@ def submit(
             if error.submitted:
                 book.submitted(job, error.submitted, str(path))
             raise _with_place(error, path, done) from error
-        done.append(book.submitted(job, ids, str(path)))
+        try:
+            done.append(book.submitted(job, ids, str(path)))
+        except LaunchError as error:
+            told = LaunchError(
+                f"{' '.join(ids)} was submitted, but could not be noted: {error.message}",
+                "picas submit status will not know of it.",
+                ids,
+            )
+            raise _with_place(told, path, done) from error
     return done
 
 
@@ -193,7 +202,8 @@ def status(book: Book, *, seconds: float = ANSWER_SECONDS) -> list[Progress]:
             progress = judge(job, [each for id_ in job.ids for each in by_id.get(id_, [])], time.time())
             if not progress.alive:
                 outcome = ", ".join(f"{count} {detail}" for detail, count in progress.details.items())
-                progress = Progress(book.ended(job, outcome), progress.counts, progress.details)
+                with contextlib.suppress(LaunchError):  # then it is asked about once more
+                    progress = Progress(book.ended(job, outcome), progress.counts, progress.details)
             found.append(progress)
     return sorted(found, key=lambda each: each.job.asked)
 
