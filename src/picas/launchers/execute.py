@@ -94,7 +94,8 @@ def _run(
         try:
             printed, complained = process.communicate(given, timeout=seconds)
         except BaseException:  # too late, or somebody's Ctrl-C: with all that it has started
-            os.killpg(process.pid, signal.SIGKILL)
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
             raise
     return process.returncode, printed, complained
 
