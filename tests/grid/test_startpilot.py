@@ -110,6 +110,21 @@ def test_no_python_that_is_new_enough(place: Place) -> None:
     assert place.user.counts() == {"todo": 5}
 
 
+@pytest.mark.parametrize("version", ["3.8", "3.9", "3.13"])
+def test_a_bundle_runs_on_the_pythons_that_it_was_made_for(place: Place, version: str) -> None:
+    python = pythons().get(version)
+    if python is None:
+        pytest.skip(f"no Python {version} here")
+    (place.bin / "python3").symlink_to(python)
+    code, printed = place.run()
+    if tuple(map(int, version.split("."))) >= sys.version_info[:2]:
+        assert (code, place.user.counts()) == (0, {"done": 5}), printed
+    else:
+        assert code in (4, 127)
+        assert f"Python {version}" in printed
+        assert place.user.counts() == {"todo": 5}
+
+
 def test_a_sandbox_without_the_configuration(place: Place) -> None:
     place.give_python()
     (place.folder / "config.toml").unlink()

@@ -110,6 +110,7 @@ def test_more_pilots_than_a_jdl_may_make_are_several(example: User) -> None:
     assert len({job["jdl"]["ParameterStart"] for job in example.grid.jobs.values()}) == 3
 
 
+@pytest.mark.slow  # a pilot that is told to go tries for some time to send what it has
 def test_a_result_that_the_pool_cannot_take_comes_back_with_the_output(
     tmp_path: Path, couchdb: Any, database: str, bundle: Path
 ) -> None:
