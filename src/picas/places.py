@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +35,8 @@ def state_dir() -> Path:
     own = _own(user_state_path)
     if own is not None and _takes_files(own):
         return own
+    import tempfile  # noqa: PLC0415 - start-up
+
     return Path(tempfile.gettempdir()) / f"picas-{os.getuid()}"
 
 

@@ -18,10 +18,10 @@ import pytest
 
 from picas.errors import PicasError, PoolRefused, PoolUnavailable
 from picas.payload import Payload
-from picas.stores import sqlite_file
+from picas.stores import scripts, sqlite_file
 from picas.stores.base import Change
 from picas.stores.sqlite import SqliteStore
-from picas.stores.sqlite_file import APPLICATION_ID, migrations, network_file_system
+from picas.stores.sqlite_file import APPLICATION_ID, SCHEMA, migrations, network_file_system
 from picas.tokens import Claimer, State, Token, fresh_body
 from picas.transitions import claim
 
@@ -189,6 +189,11 @@ def test_a_newer_pool_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     db = sqlite3.connect(path)
     assert db.execute("PRAGMA user_version").fetchone() == (newer,)
     db.close()
+
+
+def test_every_script_of_the_schema_is_run_in_the_order_of_its_number() -> None:
+    folder = Path(scripts.__file__).parent / "schema"
+    assert sorted(path.stem for path in folder.iterdir()) == list(SCHEMA)
 
 
 def test_an_older_pool_is_brought_up_to_date_with_its_tokens(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from picas.errors import PicasError
 from picas.selection import JAVASCRIPT_FIELD, Selection
+from picas.stores.scripts import script
 from picas.tokens import RESERVED_FIELDS
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ def _script(name: str, *helpers: str) -> str:
 
 
 def _source(name: str) -> str:
-    text = (resources.files("picas.stores") / "views" / f"{name}.js").read_text("utf-8")
+    text = script(f"views/{name}.js")
     return text[text.index("function") :].strip()
 
 

@@ -12,14 +12,17 @@ import sqlite3
 import sys
 import time
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picas.errors import PoolError, PoolRefused, PoolUnavailable
+from picas.stores.scripts import script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+SCHEMA = ("001_tokens", "002_attachments", "003_fleet", "004_later", "005_held")
+"""The scripts that make the schema, in order."""
 
 APPLICATION_ID = 0x50694361
 """``PiCa`` in the file's header: how we, and ``file(1)``, know a pool from another SQLite database."""
@@ -175,9 +178,7 @@ def migrations() -> list[str]:
 
     A new pool and an old one take the same way: whatever scripts are missing are run.
     """
-    folder = resources.files("picas.stores") / "schema"
-    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [(folder / name).read_text("utf-8") for name in names]
+    return [script(f"schema/{name}.sql") for name in SCHEMA]
 
 
 def _statements(script: str) -> Iterator[str]:
