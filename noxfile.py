@@ -142,6 +142,14 @@ def grid(session: nox.Session) -> None:
     session.run("pytest", "tests/grid", *session.posargs)
 
 
+@nox.session(python="3.11", default=False)
+def htcondor(session: nox.Session) -> None:
+    """Submit files read by HTCondor itself, by the last bindings that make jobs of them without a server."""
+    _install(session, "test")
+    session.install("htcondor>=24,<24.1")
+    session.run("pytest", "tests/launchers/test_htcondor_reads.py", *session.posargs)
+
+
 @nox.session(default=False)
 def benchmarks(session: nox.Session) -> None:
     """The tables of benchmarks/, compared with other programs; what follows ``--`` chooses among them."""
