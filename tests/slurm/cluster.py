@@ -169,6 +169,7 @@ class SlurmCluster:
 
     Attributes:
         environment: what the commands of Slurm must find in their environment.
+        spared: jobs that run while other tests do.
     """
 
     def __init__(self) -> None:
@@ -177,6 +178,7 @@ class SlurmCluster:
         self.node = _Node("slurmd", self)
         self.config = self.controller.folder / "slurm.conf"
         self.environment = {"SLURM_CONF": str(self.config), _MARK: str(self.controller.folder)}
+        self.spared: set[str] = set()
         self._guard: subprocess.Popen[bytes] | None = None
 
     @property
@@ -256,9 +258,10 @@ class SlurmCluster:
         return False
 
     def clear(self) -> None:
-        """End all jobs."""
+        """End all jobs but those that are spared."""
         self.revive()
-        self.ask("scancel", "--user", str(os.geteuid()))
+        if jobs := {line.partition(" ")[0].partition("_")[0] for line in self.waiting()}:
+            self.ask("scancel", *jobs)
         wait_until(
             lambda: not self.waiting(), START_SECONDS, lambda: "jobs do not end: " + "\n".join(self.waiting())
         )
@@ -266,8 +269,9 @@ class SlurmCluster:
     # asking
 
     def waiting(self) -> list[str]:
-        """Jobs and elements of arrays that are not over: ``1234_5 RUNNING``."""
-        return self.ask("squeue", "--noheader", "--array", "--format=%i %T").splitlines()
+        """Jobs and elements of arrays that are not over, nor spared: ``1234_5 RUNNING``."""
+        lines = self.ask("squeue", "--noheader", "--array", "--format=%i %T").splitlines()
+        return [line for line in lines if line.partition(" ")[0] not in self.spared]
 
     def ask(self, *command: str, check: bool = True, **options: Any) -> str:
         """What a command of Slurm prints."""

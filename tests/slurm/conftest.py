@@ -25,7 +25,7 @@ PATIENCE_SECONDS = 120.0
 class Site:
     """A Slurm, and PiCaS beside it."""
 
-    def __init__(self, slurm: SlurmCluster, directory: Path, database: str | None) -> None:
+    def __init__(self, slurm: SlurmCluster, directory: Path, database: str | None = None) -> None:
         self.slurm = slurm
         self.picas = Shell(directory, database)
         self.url = database or self.picas.pool

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.slurm.cluster import NODE
+from tests.slurm.conftest import Site
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.slurm.conftest import Site
+    from tests.slurm.cluster import SlurmCluster
 
 CHECKPOINTED = """\
 trap 'echo half > state.new; mv state.new state; exit 1' USR1
@@ -35,28 +37,44 @@ def _begun(mark: Path) -> int:
     return mark.read_text().count("begun") if mark.exists() else 0
 
 
-@pytest.mark.any_pool
-def test_before_its_time_is_up_a_token_goes_back_with_its_checkpoint_and_the_next_job_finishes_it(
-    site: Site,
-) -> None:
+def begin_to_run_out(site: Site) -> str:
+    """Submit a job whose time is up in a minute; its id."""
     site.picas.write("work.sh", CHECKPOINTED)
     site.push(f"bash {site.picas.path('work.sh')}")
-    (first,) = site.submit("--time", "1m", "--signal", "USR1@30", "--", "--collect", "state")
-    site.until_over()
+    (job,) = site.submit("--time", "1m", "--signal", "USR1@30", "--", "--collect", "state")
+    return job
+
+
+def check_that_the_next_job_goes_on(site: Site, first: str) -> None:
+    site.until(lambda: site.states() == ["todo"])
     token = site.token()
-    assert site.states() == ["todo"], site.printed()
     assert "slurm_job_id" not in token.body
     assert token.checkpoint == ("state",)
-    assert [(attempt["failure"], attempt["job"]) for attempt in token.history] == [
-        ("preempted", {"slurm_job_id": first})
-    ]
+    [attempt] = token.history
+    assert (attempt["failure"], attempt["job"]) == ("preempted", {"slurm_job_id": first})
+    assert attempt["wall"] < 45  # half a minute before the end, and not at it
     (second,) = site.submit()
     site.until_over()
-    token = site.token()
     assert site.states() == ["done"]
-    assert token["slurm_job_id"] == second
+    assert site.token()["slurm_job_id"] == second
 
 
+@pytest.fixture(scope="module")
+def running_out(_slurm: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, str]]:
+    """Such a job, which runs while other tests do: half a minute is long."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in _slurm.environment.items():
+            patch.setenv(name, value)
+        _slurm.revive()
+        site = Site(_slurm, tmp_path_factory.mktemp("running-out"))
+        job = begin_to_run_out(site)
+        site.until(lambda: site.states() == ["locked"])
+        _slurm.spared.add(job)
+        yield site, job
+        _slurm.spared.remove(job)
+
+
+@pytest.mark.usefixtures("running_out")
 def test_the_tokens_of_a_cancelled_job_go_back_at_once(site: Site, mark: Path) -> None:
     site.push(HELD.format(mark=mark))
     (job,) = site.submit()
@@ -81,6 +99,12 @@ def test_a_requeued_job_takes_its_tokens_again(site: Site, mark: Path) -> None:
     assert [attempt["job"]["slurm_job_id"] for attempt in attempts] == [job, job]
 
 
+def test_before_its_time_is_up_a_token_goes_back_with_its_checkpoint_and_the_next_job_finishes_it(
+    running_out: tuple[Site, str], slurm: SlurmCluster
+) -> None:
+    check_that_the_next_job_goes_on(*running_out)
+
+
 def test_the_tokens_of_a_node_that_is_set_down_run_on_it_again_when_it_is_back(
     site: Site, mark: Path
 ) -> None:
@@ -96,3 +120,9 @@ def test_the_tokens_of_a_node_that_is_set_down_run_on_it_again_when_it_is_back(
     assert site.states() == ["done"], site.printed()
     attempts = [*site.token().history, site.token().run]
     assert [attempt["job"]["slurm_job_id"] for attempt in attempts] == [job, job]
+
+
+@pytest.mark.slow
+def test_that_is_so_with_a_pool_on_a_server(slurm: SlurmCluster, tmp_path: Path, database: str) -> None:
+    site = Site(slurm, tmp_path, database)
+    check_that_the_next_job_goes_on(site, begin_to_run_out(site))
