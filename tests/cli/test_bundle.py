@@ -518,7 +518,8 @@ def test_other_pythons_run_it_or_say_that_they_are_too_old(version: str, node: N
 # --- What goes in ------------------------------------------------------------------------------------
 
 
-def test_the_same_content_makes_the_same_bundle(tmp_path: Path) -> None:
+def test_the_same_content_makes_the_same_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
     made = []
     for name in ("one.pyz", "two.pyz"):
         target = tmp_path / name

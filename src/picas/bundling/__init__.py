@@ -13,3 +13,14 @@ from __future__ import annotations
 def is_bundled() -> bool:
     """Whether this picas runs from a bundle."""
     return hasattr(__spec__.loader, "archive")
+
+
+def settle() -> None:
+    """For a process that is given the search path of a bundled pilot: use compiled code, as the pilot does.
+
+    By the search path alone Python would compile each module of a bundle anew.
+    """
+    if is_bundled():
+        from picas.bundling.loader import install  # noqa: PLC0415 - only in a bundle
+
+        install(__spec__.loader.archive)  # type: ignore[union-attr] # that is what has been looked at

@@ -67,9 +67,11 @@ def places() -> Iterator[Path]:
         if home.is_dir():
             folders.append(home / ".cache")
     yield from (folder / "picas" / "bundles" for folder in folders if folder.is_absolute())
-    for text in dict.fromkeys((os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp", str(Path.cwd()))):  # noqa: S108
+    for text in dict.fromkeys((os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp")):  # noqa: S108
         if Path(text).is_absolute():
             yield Path(text) / f"picas-bundles-{os.getuid()}"
+    with suppress(FileNotFoundError):  # it has been removed
+        yield Path.cwd() / f".picas-bundles-{os.getuid()}"
 
 
 def make_private(place: Path) -> None:

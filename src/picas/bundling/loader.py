@@ -171,10 +171,16 @@ def shown_name(place: str) -> str:
     return f"<bundle>/{place}"
 
 
-def begin(archive: str) -> int:
-    """Make the bundle importable, and run what the command line names; its exit code."""
+def install(archive: str) -> Loader:
+    """Have what is imported from now on loaded from a bundle, as far as it is in it."""
     loader = Loader(archive)
     sys.meta_path.insert(0, loader)
+    return loader
+
+
+def begin(archive: str) -> int:
+    """Make the bundle importable, and run what the command line names; its exit code."""
+    loader = install(archive)
     sys.path.append(
         sys.path.pop(0)
     )  # the archive, of use to processes that are given this path; here it is last

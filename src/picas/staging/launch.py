@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _PROGRAM = """
 import json, sys
 sys.path[:] = json.loads(sys.argv.pop(1))
+from picas.bundling import settle
+settle()
 from picas.staging.process import main
 main()
 """
