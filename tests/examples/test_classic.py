@@ -202,28 +202,6 @@ def test_tokens_of_autopilot_fit_into_the_cores_of_a_pilot(folder: Folder) -> No
 
 
 @pytest.mark.any_pool
-def test_a_grid_job_runs_with_what_is_in_its_sandbox(folder: Folder, tmp_path: Path) -> None:
-    if shutil.which("cc") is None and "CI" not in os.environ:
-        pytest.skip("needs a C compiler, named cc")
-    folder("./push_tokens.sh", "fractals")
-    if folder.configuration.exists():
-        shutil.copy(folder.configuration, folder.path)
-    else:
-        (folder.path / "config.toml").write_text(f'pool = "{folder.pool.url}"\n')
-    jdl = (folder.path / "grid_example.jdl").read_text()
-    fields = dict(re.findall(r"^  (\w+) = (.*);$", jdl, re.MULTILINE))
-    sandbox = tmp_path / "sandbox"
-    sandbox.mkdir()
-    for name in json.loads(fields["InputSandbox"].replace("{", "[").replace("}", "]")):
-        shutil.copy(folder.path / name, sandbox)
-    command = [json.loads(fields["Executable"]), *json.loads(fields["Arguments"]).split()]
-    environment = {**folder.environment, "DIRACJOBID": "123"}
-    environment.pop("XDG_CONFIG_HOME")
-    subprocess.run(command, cwd=sandbox, env=environment, check=True, capture_output=True, timeout=120)
-    assert folder.counts == {"done": 6}
-
-
-@pytest.mark.any_pool
 def test_reset_and_delete_go_by_state_and_age(folder: Folder) -> None:
     folder("./push_tokens.sh", "quick")
     old = int(time.time()) - 3 * 86400

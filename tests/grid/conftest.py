@@ -42,7 +42,7 @@ class User:
         self.folder = root / "work"
         self.folder.mkdir()
         self.grid = Grid(root / "dirac").install()
-        self.configuration = root / "home" / "config" / "picas" / "config.toml"
+        self.configuration = root / "home" / ".config" / "picas" / "config.toml"
         self.configuration.parent.mkdir(parents=True)
         address, username, password = split_login(url)
         self.configuration.write_text(
@@ -53,7 +53,7 @@ class User:
         self.environment = {
             **os.environ,
             "HOME": str(root / "home"),
-            "XDG_CONFIG_HOME": str(root / "home" / "config"),
+            "XDG_CONFIG_HOME": str(root / "home" / ".config"),
             "XDG_STATE_HOME": str(root / "home" / "state"),
             "PATH": f"{self.grid.bin}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             HOME_VARIABLE: str(self.grid.home),

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import stat
 import tarfile
 import time
-from typing import TYPE_CHECKING, Any, Callable
+from pathlib import Path
+from typing import Any, Callable
 
 import pytest
 from tests.couchdb.proxy import FaultProxy
 from tests.grid.conftest import EXAMPLE, User
 from tests.grid.fake_dirac import values
 
-if TYPE_CHECKING:
-    from pathlib import Path
+HOW_TO = Path(__file__).parents[2] / "docs" / "how-to" / "grid.md"
+
+FETCH = (
+    "dirac-wms-job-get-output 11",
+    "tar xf 11/unsent.tar --transform 's,.*unsent/,unsent/,'",
+    "PICAS_SPOOL=$PWD/unsent picas flush",
+)
+"""How results are fetched that a pilot could not send; it stands in the how-to."""
 
 WORK = ("--", "--", "./process_task.sh", "{input}", "{id}")
 
@@ -132,15 +140,33 @@ def test_a_result_that_the_pool_cannot_take_comes_back_with_the_output(
         proxy.listen()
         assert user.counts() == {"locked": 1}
 
-        user("dirac-wms-job-get-output", "11")
-        shutil.rmtree(place)
-        user("tar", "xf", "11/unsent.tar", "--transform", "s,.*unsent/,unsent/,")
-        user.environment["PICAS_SPOOL"] = str(user.folder / "unsent")
-        assert user("picas", "flush") == "sent 1 result\n"
+        shutil.move(place, tmp_path / "away")
+        assert user("sh", "-ec", "\n".join(FETCH)).endswith("sent 1 result\n")
         assert user.counts() == {"done": 1}
         log = b"".join(user.pool.read_attachment("token_0", "logs_token_0.out"))
         assert log.endswith(b"100000\nat last\n")
         user.pool.close()
+
+
+@pytest.mark.slow  # a bundle is made
+@pytest.mark.parametrize("page", [HOW_TO, EXAMPLE / "README.md"], ids=lambda page: page.name)
+def test_every_command_of_the_pages_does_what_they_say(example: User, page: Path) -> None:
+    example.pool.delete(example.pool.tokens())
+    lines = re.findall(
+        r"^(?:\$ |    )((?:picas|dirac|cp|rm|cat|tar|PICAS_).*)$", page.read_text(), re.MULTILINE
+    )
+    assert len(lines) >= 8
+    last = max(number for number, line in enumerate(lines) if line in FETCH[1:]) if page == HOW_TO else None
+    if last is not None:  # these are run where there is something to fetch
+        assert tuple(lines[last - 2 : last + 1]) == FETCH
+        del lines[last - 2 : last + 1]
+    for line in lines:
+        if "get-output" in line:
+            assert example.grid.run(11, {"PATH": os.environ["PATH"]}) == 0
+        example("sh", "-ec", line.replace("{input} {id}", "'{input}' '{id}'"))
+    assert example.counts() == {"done": 5}
+    assert {token["dirac_job_id"] for token in example.tokens().values()} == {"11"}
+    assert not (example.folder / "config.toml").exists()
 
 
 def _files(folder: Path) -> list[Path]:
