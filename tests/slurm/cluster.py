@@ -91,6 +91,7 @@ SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1
 NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={daemon} CPUs={cpus} RealMemory=8000 Features=fast
 PartitionName=main Nodes={node} Default=YES MaxTime=INFINITE State=UP
+PartitionName=normal Nodes={node} MaxTime=INFINITE State=UP
 """
 
 
