@@ -1,4 +1,4 @@
-"""Commands of tokens that run in containers: the command lines of Apptainer, Singularity, Docker and Podman.
+"""Commands of tokens that run in containers: the command lines of Apptainer, Singularity and Docker.
 
 The attempt's directory is there under the path that it has outside, so that ``$PICAS_OUTPUT`` and the working directory
 mean the same, and what the work writes belongs to the user. With Apptainer the work is a process of the attempt's own. With
@@ -19,7 +19,7 @@ from picas.programs import find
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-RUNTIMES = ("apptainer", "singularity", "docker", "podman")
+RUNTIMES = ("apptainer", "singularity", "docker")
 """What can run containers, of each kind the one first that is preferred."""
 
 OF_FILES = RUNTIMES[:2]
@@ -46,7 +46,7 @@ class Container:
 
     Args:
         image: a file such as ``fits.sif`` or a sandbox directory, for Apptainer; a name such as ``python:3.12`` for
-            Docker or Podman; a URL such as ``docker://python:3.12`` for Apptainer.
+            Docker; a URL such as ``docker://python:3.12`` for Apptainer.
         options: options of the runtime, each one argument, such as ``--nv`` or ``--bind=/data``.
         runtime: one of `RUNTIMES`; "" for the first on this machine that takes such an image.
 
@@ -123,7 +123,6 @@ class Container:
             binds = [part for path, mode in places for part in ("--bind", f"{path}:{path}{mode}")]
             return [self._program, "exec", *binds, "--pwd", work, *self._options, self._image, *command]
         volumes = [part for path, mode in places for part in ("--volume", f"{path}:{path}{mode}")]
-        user = ["--user", f"{os.getuid()}:{os.getgid()}"]
         return [
             self._program,
             "run",
@@ -131,7 +130,8 @@ class Container:
             "--init",
             "--name",
             f"picas-{claim}",
-            *(["--userns", "keep-id"] if self.runtime == "podman" else user),
+            "--user",
+            f"{os.getuid()}:{os.getgid()}",
             *volumes,
             "--workdir",
             work,
@@ -167,14 +167,11 @@ class Container:
                 check=False,
             )
 
-    def is_to_blame(self, exit_code: int, words: Sequence[str]) -> bool:
-        """Whether the runtime failed, and not the work in it.
+    def complaint(self, exit_code: int, words: Sequence[str]) -> str:
+        """What the runtime itself says, if it is that which failed, and not the work in it; else "".
 
         Args:
             words: the last lines of the error output.
         """
-        if self.is_served:
-            return exit_code == 125 and any(  # docker-run(1): the error is with Docker itself
-                word.startswith(("docker:", "Error:", "See 'docker", "Run 'docker")) for word in words
-            )
-        return exit_code == 255 and any("FATAL:" in word for word in words)
+        code, marks = (125, ("docker:", "Error:")) if self.is_served else (255, ("FATAL:",))  # docker-run(1)
+        return next((word for word in words if exit_code == code and word.startswith(marks)), "")

@@ -297,8 +297,10 @@ class Runner:
             message = f"killed for want of memory; its largest process had {ended.max_rss / 1e6:,.0f} MB"
             return ended.exit_code, Failure.MEMORY, message
         words = last_lines(self.attempt.stderr, LAST_WORDS)
-        if self._container is not None and self._container.is_to_blame(ended.exit_code, words):
-            return ended.exit_code, Failure.INFRASTRUCTURE, f"{self._container.runtime} failed: {words[0]}"
+        runtime = self._container
+        complaint = runtime.complaint(ended.exit_code, words) if runtime is not None else ""
+        if runtime is not None and complaint:
+            return ended.exit_code, Failure.INFRASTRUCTURE, f"{runtime.runtime} failed: {complaint}"
         last = words[0] if words else ""
         how = (
             f"exit code {ended.exit_code}"
