@@ -275,3 +275,26 @@ def test_run_takes_the_view_from_the_command_line(pipeline: Pool, database: str,
     assert (answer.code, answer.out) == (2, "")
     assert "has no view Nowhere/todo" in answer.err
     assert pipeline.counts()[State.DONE] == 1
+
+
+@pytest.mark.parametrize(
+    "others", [True, False], ids=["beside PiCaS's own views", "with the classic ones alone"]
+)
+def test_who_may_write_no_index_counts_waiting_tokens_by_reading_them(
+    database: str, member: str, classic: Pool, *, others: bool
+) -> None:
+    if others:
+        with open_pool(database) as pool:
+            pool.counts()
+    classic.push([{"input": "x", "cores": n % 2} for n in range(9)])
+    claimed = classic.claim_many(2)
+    for token in claimed:
+        classic.finish(token, Outcome(0, time.time() - 5, time.time()))
+    assert classic.claim() is not None
+    with open_pool(member) as pool:
+        found = pool.store.tally([("cores",), ("site",)])
+        assert sum(each.count for each in found if each.state is State.TODO) == 6
+        assert [each.count for each in found if each.state is State.LOCKED] == [1]
+        assert {each.values for each in found} <= {(0, None), (1, None)}
+        assert {token.id for token in pool.store.latest(5)} == {token.id for token in claimed}
+    assert not [name for name in designs_of(database) if "fields" in name]
