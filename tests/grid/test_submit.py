@@ -118,6 +118,48 @@ def test_more_pilots_than_a_jdl_may_make_are_several(example: User) -> None:
     assert len({job["jdl"]["ParameterStart"] for job in example.grid.jobs.values()}) == 3
 
 
+def test_autopilot_starts_pilots_on_the_grid(example: User) -> None:
+    (example.folder / "autopilot.toml").write_text(
+        'work-per-pilot = "10s"\ntoken-time = "5s"\n'
+        '[profiles.SingleCore]\nlauncher = "dirac"\ntime = "8h"\n'
+        'bundle = "pilot.pyz"\nfile = ["process_task.sh"]\noption = ["JobGroup = \\"auto\\""]\n'
+        'command = ["./process_task.sh", "{input}", "{id}"]\n'
+    )
+    said = example("picas", "autopilot", "--once")
+    assert "started 3 pilots of SingleCore: dirac 11 … 13" in said
+    jobs = example.grid.jobs
+    assert {job["jdl"]["JobGroup"] for job in jobs.values()} == {"auto"}
+    with tarfile.open(jobs[11]["sandbox"]) as archive:
+        assert "config.toml" in archive.getnames()
+    # they wait, so there are enough
+    assert "started" not in example("picas", "autopilot", "--once")
+    assert example.grid.jobs == jobs
+
+
+def test_a_program_of_1x_runs_with_the_picas_of_the_bundle(ready: User) -> None:
+    classic = EXAMPLE.with_name("classic")
+    for name in ("local_example.py", "process_task.sh"):
+        shutil.copy(classic / name, ready.folder)
+    address, _, database = ready.pool.url.rpartition("/")
+    login = {"HOST_URL": address, "DATABASE": database, "USERNAME": "admin", "PASSWORD": ready.password}
+    lines = [f"PICAS_{name} = {value!r}\n" for name, value in login.items()]
+    (ready.folder / "picasconfig.py").write_text("".join(lines))
+    (own,) = re.findall(r"```sh\n(.*?)\n```", HOW_TO.read_text(), re.DOTALL)
+    start = (ready.folder / "startpilot.sh").read_text()
+    (ready.folder / "startpilot.sh").write_text(start[: start.rindex("exec ")] + own + "\n")
+    jdl = (ready.folder / "grid-example.jdl").read_text()
+    assert '"process_task.sh",' in jdl
+    files = '"process_task.sh", "local_example.py", "picasconfig.py",'
+    (ready.folder / "grid-example.jdl").write_text(jdl.replace('"process_task.sh",', files))
+    shutil.copy(ready.configuration, ready.folder)
+    ready("dirac-wms-job-submit", "grid-example.jdl")
+    assert ready.grid.run(11, {"PATH": os.environ["PATH"]}) == 0
+    assert ready.counts() == {"done": 5}
+    assert {token["dirac_job_id"] for token in ready.tokens().values()} == {"11"}
+    ready("dirac-wms-job-get-output", "11")
+    assert "Working on token: token_0" in (ready.folder / "11" / "pilot.out").read_text()
+
+
 @pytest.mark.slow  # a pilot that is told to go tries for some time to send what it has
 def test_a_result_that_the_pool_cannot_take_comes_back_with_the_output(
     tmp_path: Path, couchdb: Any, database: str, bundle: Path

@@ -63,7 +63,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,60}")
 _OWN = ("launcher", "where", "run", "command", "max-pilots", "max-queued", "work-per-pilot", "token-time")
 """Settings of a kind of pilots that are not options of ``picas submit``."""
 
-_PATHS = ("directory", "template", "venv", "bundle")
+_PATHS = ("directory", "template", "venv", "bundle", "file")
 """Options that are paths: from the file's folder."""
 
 _NOT_HERE = ("pilots", "array", "dry-run", "json", "pool", "profile", "help")
@@ -176,7 +176,7 @@ class Profile:
         words = [
             f"--{name}" if each is True else f"--{name}={each}"
             for name, value in given.items()
-            for each in (value if isinstance(value, list) else [value])
+            for each in _listed(value)
             if name not in leave_out and each is not False
         ]
         words += [f"--profile={self.name}", f"--pilots={pilots}"]
@@ -271,15 +271,15 @@ def _profile(path: Path, name: str, table: object, common: Mapping[str, Any]) ->
     for key, value in options.items():
         if key in _NOT_HERE:
             raise ConfigError(f"{path}: 'profiles.{name}.{key}' is not for this file")
-        if not all(
-            isinstance(each, (str, int, float)) for each in (value if isinstance(value, list) else [value])
-        ):
+        if not all(isinstance(each, (str, int, float)) for each in _listed(value)):
             raise ConfigError(
                 f"{path}: 'profiles.{name}.{key}' must be text, a number, true or false, or a list"
             )
     for key in _PATHS:
         if key in options or key == "directory":
-            options[key] = str(path.absolute().parent / Path(str(options.get(key, "."))).expanduser())
+            given = options.get(key, ".")
+            paths = [path.absolute().parent / Path(str(each)).expanduser() for each in _listed(given)]
+            options[key] = [str(each) for each in paths] if isinstance(given, list) else str(paths[0])
     walltime = get("time", _seconds)
     run = get("run", _words) or ()
     if any(word.split("=")[0] in ("--where", "--pool") for word in run):
@@ -302,6 +302,10 @@ def _profile(path: Path, name: str, table: object, common: Mapping[str, Any]) ->
         WORK_PER_PILOT if work_per_pilot is None else work_per_pilot,
         get("token-time", _seconds),
     )
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _reserved(walltime: float | None, notice: float | None) -> float:

@@ -163,7 +163,7 @@ class Submitter:
         command = submit.command.get_command(self._ctx, profile.launcher)
         assert command is not None
         there = {word.lstrip("-") for param in command.params for word in param.opts}
-        words += profile.submit_words(pilots, {"memory", "gpus"} - there)
+        words += profile.submit_words(pilots, {"memory", "gpus", "directory"} - there)
         name = f"picas submit {profile.launcher}"
         with command.make_context(name, words, parent=self._ctx) as context:
             # Past what prints the answer.
