@@ -1,7 +1,7 @@
 """The code of all modules in a bundle, for each Python on this machine that can run it.
 
-This file is also a program: run by a Python with the path of an archive, it writes that Python's code to its standard
-output, behind a line with the name that the code has in a bundle.
+This file is also a program: run by a Python with ``code`` and the path of an archive, it writes that Python's code to its
+standard output; with ``name``, the name that this code has in a bundle.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 COMPILE_SECONDS = 120.0
 """How long a Python may take for it; one that takes longer is no Python of ours."""
@@ -66,28 +66,37 @@ def pythons(oldest: tuple[int, int]) -> Iterator[str]:
 
 def compiled(archive: Path, oldest: tuple[int, int]) -> dict[str, bytes]:
     """What each Python makes of the modules in an archive, by the names of `picas.bundling.loader.code_name`."""
+    wanted = [str(archive), *map(str, oldest)]
+    found = list(pythons(oldest))
+    names = _answers([[python, "name", *wanted] for python in found])
+    kinds = {
+        name: python for python, name in reversed(list(zip(found, names))) if name
+    }  # the first of a kind
+    codes = _answers([[python, "code", *wanted] for python in kinds.values()])
+    return {name.decode("ascii"): code for name, code in zip(kinds, codes) if code}
+
+
+def _answers(calls: Sequence[Sequence[str]]) -> list[bytes]:
+    """What this program writes when these Pythons run it, all at a time, each with its arguments; nothing if it fails."""
     program = str(Path(__file__).resolve())
     running = [
         subprocess.Popen(
-            [python, "-I", "-S", program, str(archive), *map(str, oldest)],
+            [python, "-I", "-S", program, *args],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        for python in pythons(oldest)
+        for python, *args in calls
     ]
-    found = {}
+    answers = []
     for process in running:
         try:
             written, _ = process.communicate(timeout=COMPILE_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.communicate()
-            continue
-        name, _, code = written.partition(b"\n")
-        if process.returncode == 0:
-            found[name.decode("ascii")] = code
-    return found
+            written, _ = process.communicate()
+        answers.append(written if process.returncode == 0 else b"")
+    return answers
 
 
 def code_of(archive: str) -> dict[str, bytes]:
@@ -106,13 +115,15 @@ def code_of(archive: str) -> dict[str, bytes]:
     return code
 
 
-def _program(archive: str, *oldest: str) -> None:
+def _program(what: str, archive: str, *oldest: str) -> None:
     if sys.version_info[:2] < tuple(map(int, oldest)):
         sys.exit(1)
     sys.path.insert(0, archive)
     from picas.bundling.loader import code_name  # noqa: PLC0415 - from the archive
 
-    sys.stdout.buffer.write(code_name().encode("ascii") + b"\n" + marshal.dumps(code_of(archive)))
+    sys.stdout.buffer.write(
+        code_name().encode("ascii") if what == "name" else marshal.dumps(code_of(archive))
+    )
 
 
 if __name__ == "__main__":
