@@ -8,9 +8,9 @@ import sys
 
 from ._harness import BenchmarkError, say
 
-EMBEDDED = ("startup", "push", "functions", "commands", "fleet", "scale")
+EMBEDDED = ("startup", "push", "functions", "commands", "fleet", "scale", "slurm", "autopilot")
 
-COUCHDB = tuple(f"couchdb-{name}" for name in "noop push logs crowd idle cluster actors".split())
+COUCHDB = tuple(f"couchdb-{name}" for name in "noop push logs crowd idle cluster actors autopilot".split())
 """The pool in a CouchDB, each a module of the folder `couchdb`, which stands for all of them."""
 
 NAMES = (*EMBEDDED, *COUCHDB)

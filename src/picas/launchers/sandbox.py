@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from picas import config
 from picas.credentials import find, write_private
 from picas.errors import InvalidInput, LaunchError
-from picas.stores.http import split_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -149,6 +148,8 @@ def write_config(folder: Path, settings: Settings) -> list[Path]:
             f"{settings.pool} is a file, which the machines of a grid cannot reach",
             "Move it to a server: picas copy SRC DST; see docs/how-to/move-a-pool.md.",
         )
+    from picas.stores.http import split_url  # noqa: PLC0415 - start-up: most launchers have no sandbox
+
     access = settings.access
     login = find(split_url(settings.pool)[0], access.sources, named=access.auth != "jwt")
     couchdb: dict[str, Any] = {"auth": access.auth, "insecure": access.insecure}
