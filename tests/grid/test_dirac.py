@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.grid.conftest import EXAMPLE, User
 
-from picas.launchers.base import Request
+from picas.launchers.base import Phase, Request
 from picas.launchers.dirac import Dirac
 
 HERE = Path(__file__).parent
@@ -92,6 +92,21 @@ def test_dirac_numbers_the_jobs_of_several_jdls_one_after_the_other(tmp_path: Pa
         assert len(jobs) == script.pilots
         numbers += [job["extraFields"]["Parameter"] for job in jobs]
     assert numbers == list(range(45))
+
+
+def test_every_state_of_a_job_means_something(tmp_path: Path) -> None:
+    states = ask(tmp_path, "states")
+    assert len(states) > 10
+    printed = "".join(f"JobID={number} Status={state}; \n" for number, state in enumerate(states))
+    found = Dirac().parse_status(printed, [str(number) for number in range(len(states))])
+    phases = {each.detail: each.phase for each in found}
+    assert {state for state in states if phases[state] is Phase.RUNNING} == {
+        "Running",
+        "Stalled",
+        "Completing",
+    }
+    assert {state for state in states if phases[state] is Phase.ENDED} == {"Done", "Completed"}
+    assert {state for state in states if phases[state] is Phase.FAILED} == {"Failed", "Killed", "Deleted"}
 
 
 # --- Its sandbox -------------------------------------------------------------------------------------

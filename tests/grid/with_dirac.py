@@ -1,8 +1,9 @@
 """What the client of DIRAC makes of a job description; run by the Python that has it, see `tests.grid.test_dirac`.
 
-``check JDL`` prints the jobs that DIRAC's server would make of it; ``pack JDL TARGET`` submits it by the client's own code
-to a server that only keeps the sandbox; ``local JDL`` runs it by ``Dirac().submitJob(job, mode="local")``, and
-``job FILE...`` does so with a job made by DIRAC's own interface, which begins with the first file.
+``states`` prints the states that jobs can be in, ``check JDL`` the jobs that DIRAC's server would make of it;
+``pack JDL TARGET`` submits it by the client's own code to a server that only keeps the sandbox; ``local JDL`` runs it by
+``Dirac().submitJob(job, mode="local")``, and ``job FILE...`` does so with a job made by DIRAC's own interface, which begins
+with the first file.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from DIRAC.Core.Utilities.ClassAd.ClassAdLight import ClassAd
 from DIRAC.Core.Utilities.JDL import jdlToBaseJobDescriptionModel, loadJDLAsCFG
 from DIRAC.Interfaces.API.Dirac import Dirac
 from DIRAC.Interfaces.API.Job import Job
+from DIRAC.WorkloadManagementSystem.Client.JobStatus import JOB_STATES
 from DIRAC.WorkloadManagementSystem.Client.WMSClient import WMSClient
 from DIRAC.WorkloadManagementSystem.Utilities.JobModel import JobDescriptionModel
 from DIRAC.WorkloadManagementSystem.Utilities.ParametricJob import generateParametricJobs
@@ -89,7 +91,9 @@ class _Described(Job):
 def main(verb: str, *words: str) -> int:
     """Do it; what there is to say is printed as JSON on the last line."""
     found: Any
-    if verb == "check":
+    if verb == "states":
+        found = JOB_STATES
+    elif verb == "check":
         found = check(*words)
     elif verb == "pack":
         found = pack(*words)

@@ -47,10 +47,11 @@ _PHASES = {
         ("Submitting", "Received", "Checking", "Staging", "Scouting", "Waiting", "Matched", "Rescheduled"),
         Phase.QUEUED,
     ),
-    **dict.fromkeys(("Running", "Stalled", "Completing", "Completed"), Phase.RUNNING),
-    "Done": Phase.ENDED,
+    **dict.fromkeys(("Running", "Stalled", "Completing"), Phase.RUNNING),
+    **dict.fromkeys(("Done", "Completed"), Phase.ENDED),
+    **dict.fromkeys(("Failed", "Killed", "Deleted"), Phase.FAILED),
 }
-"""Of the states of DIRAC's jobs; the others, Failed, Killed and Deleted, are ends of other kinds."""
+"""Of all states of DIRAC's jobs."""
 
 _NAMES = (
     *("BannedSites", "CPUTime", "GridCE", "InputData", "JobGroup", "JobType", "LogLevel", "MaxRAM", "MinRAM"),
@@ -151,7 +152,7 @@ class Dirac:
             status = facts.get("Status", "")
             details = [facts[name] for name in ("MinorStatus", "Site") if facts.get(name)]
             detail = f"{status} ({', '.join(details)})" if details else status
-            found[id_] = JobStatus(id_, _PHASES.get(status, Phase.FAILED), detail)
+            found[id_] = JobStatus(id_, _PHASES.get(status, Phase.RUNNING), detail)
         return [found.get(each, JobStatus(each, Phase.UNKNOWN)) for each in ids]
 
     def cancel_argv(self, ids: Iterable[str]) -> list[str]:

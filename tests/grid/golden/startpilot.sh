@@ -1,7 +1,7 @@
 #!/bin/sh
 # What each pilot on the Grid starts with, in a folder of its own with the files of its sandbox. The machine needs a
 # Python of 3.9 or newer and a way to the pool: no home, no CVMFS, no other network, no room in /tmp.
-set -eu
+set -e
 here=$(pwd)
 umask 077
 mkdir -p tmp
