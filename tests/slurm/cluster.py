@@ -25,6 +25,9 @@ NODE = "node1"
 
 CPUS = 8
 
+GPUS = 2
+"""It has none: files that are no device do as well."""
+
 ARRAY = 300
 """``MaxArraySize``: enough for the tests, and small enough that one can be too large."""
 
@@ -89,7 +92,8 @@ JobRequeue=1
 # Tests wait for nothing: jobs begin when they come.
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1
-NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={daemon} CPUs={cpus} RealMemory=8000 Features=fast
+GresTypes=gpu
+NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={daemon} CPUs={cpus} RealMemory=8000 Features=fast Gres=gpu:{gpus}
 PartitionName=main Nodes={node} Default=YES MaxTime=INFINITE State=UP
 PartitionName=normal Nodes={node} MaxTime=INFINITE State=UP
 """
@@ -218,7 +222,14 @@ class SlurmCluster:
                 array=ARRAY,
                 node=NODE,
                 cpus=CPUS,
+                gpus=GPUS,
             )
+        )
+        devices = [self.controller.folder / f"gpu{number}" for number in range(GPUS)]
+        for device in devices:
+            device.touch()
+        self.config.with_name("gres.conf").write_text(
+            "AutoDetect=off\n" + "".join(f"NodeName={NODE} Name=gpu File={device}\n" for device in devices)
         )
 
     def close(self) -> None:

@@ -40,6 +40,19 @@ def test_a_pilot_runs_as_many_tokens_at_a_time_as_its_job_has_cores(site: Site) 
     assert site.states() == ["done"] * 3  # of fewer at a time each would wait for the others
 
 
+def test_a_job_has_what_is_asked_for(site: Site) -> None:
+    site.push("true")
+    wanted = ["--memory", "1GiB", "--gpus", "2", "--time", "1h30m", "--partition", "normal"]
+    more = ["--account", "astro", "--constraint", "fast", "--name", "fits", "--option=--comment=hello"]
+    (job,) = site.submit(*wanted, *more, "--setup", "echo set up")
+    site.until_over()
+    told = site.slurm.ask("scontrol", "show", "job", job)
+    shown = "MinMemoryNode=1G TimeLimit=01:30:00 Partition=normal Account=astro Features=fast JobName=fits Comment=hello"
+    for each in (*shown.split(), "TresPerNode=gres:gpu:2"):
+        assert each in told
+    assert site.printed().startswith("set up\n")
+
+
 def test_what_slurm_says_of_pilots_that_wait_and_work_is_told(site: Site) -> None:
     mark = site.picas.path("mark")
     site.push(f"touch {mark}; while [ -e {mark} ]; do sleep 0.1; done")
