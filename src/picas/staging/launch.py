@@ -21,9 +21,15 @@ if TYPE_CHECKING:
 _PROGRAM = """
 import json, sys
 sys.path[:] = json.loads(sys.argv.pop(1))
-from picas.bundling import settle
-settle()
-from picas.staging.process import main
+try:
+    from picas.bundling import settle
+    settle()
+    from picas.staging.process import main
+except ImportError as error:
+    problem = f"picas is not there any more to stage files: {error}"
+    with open(f"{sys.argv[1]}/staged.json", "w") as file:
+        json.dump({"phase": "in", "problem": problem, "works": False, "uploads": {}}, file)
+    sys.exit(74)
 main()
 """
 
