@@ -269,6 +269,13 @@ def test_a_password_in_the_url_gets_into_no_script(picas: Shell, fakes: Fakes) -
     assert "secret" not in answer.err + answer.out
 
 
+def test_jobs_are_asked_about_with_a_password_in_the_url_too(picas: Shell, fakes: Fakes) -> None:
+    url = ("--pool", "https://me:secret@h.example.org/p")
+    for verb in ("status", "cancel"):
+        answer = picas.here("submit", verb, *url)
+        assert (answer.code, "secret" in answer.out) == (0, False)
+
+
 # --- A Slurm that does not do what it should ---------------------------------------------------------
 
 

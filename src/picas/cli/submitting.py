@@ -20,6 +20,7 @@ from picas.launchers.execute import ANSWER_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from picas.config import Settings
     from picas.launchers.base import Launcher, Request, Script
     from picas.launchers.book import Job
 
@@ -139,6 +140,7 @@ def request_of(call: options.Call, given: dict[str, Any], **more: Any) -> Reques
         from picas.walltime import parse_notice  # noqa: PLC0415 - start-up of the help
 
         parse_notice(given["signal"])
+    _check_login(call.settings)
     request = {
         "pool": pool_url(call),
         "run": tuple(given["run"]),
@@ -185,21 +187,21 @@ def _check_run(words: Sequence[str]) -> dict[str, Any]:
 
 
 def pool_url(call: options.Call) -> str:
-    """The pool's URL as the pilots get it.
+    """The pool's URL as the pilots get it, and by which its jobs are noted: without a login, and a file by its whole path."""
+    url = call.settings.pool
+    if not url.startswith("sqlite:///"):
+        return without_login(url)
+    path = Path(unquote(url[len("sqlite:///") :])).absolute()
+    return f"sqlite:///{quote(str(path))}"
 
-    Raises:
-        InvalidInput: its login is in the URL, and would have to stand in the script.
-    """
-    settings = call.settings
+
+def _check_login(settings: Settings) -> None:
+    """Refuse a login that would have to stand in the script."""
     if any(source.name == "the URL" and source.password for source in settings.access.sources):
         raise InvalidInput(
             f"the password for {settings.pool} is in its URL, and would have to stand in the job script",
             "picas init keeps it in your configuration file, where the pilots find it; or set PICAS_USERNAME and PICAS_PASSWORD.",
         )
-    if not settings.pool.startswith("sqlite:///"):
-        return without_login(settings.pool)
-    path = Path(unquote(settings.pool[len("sqlite:///") :])).absolute()
-    return f"sqlite:///{quote(str(path))}"
 
 
 def _environment(call: options.Call) -> dict[str, str]:
