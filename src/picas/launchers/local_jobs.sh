@@ -8,7 +8,8 @@
 
 verb=$1
 shift
-jobs=${XDG_STATE_HOME:-$HOME/.local/state}/picas/local
+home=${HOME:-$(eval "echo ~$(id -un)")} # cron and containers may have none
+jobs=${XDG_STATE_HOME:-$home/.local/state}/picas/local
 
 # The processes of a pilot have the path of its exit code's file among their arguments; a later one with the same number has not.
 runs() {

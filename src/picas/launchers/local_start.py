@@ -119,7 +119,7 @@ def main(args: list[str]) -> int:
     script = Path(args[0]).absolute()
     try:
         job = start(script, read_options(script))
-    except (OSError, ValueError, CannotStart) as error:
+    except (OSError, ValueError, RuntimeError, CannotStart) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(f"{job}\n")
