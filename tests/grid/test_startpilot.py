@@ -110,6 +110,7 @@ def test_no_python_that_is_new_enough(place: Place) -> None:
     assert place.user.counts() == {"todo": 5}
 
 
+@pytest.mark.slow  # they compile what is not compiled for them
 @pytest.mark.parametrize("version", ["3.8", "3.9", "3.13"])
 def test_a_bundle_runs_on_the_pythons_that_it_was_made_for(place: Place, version: str) -> None:
     python = pythons().get(version)

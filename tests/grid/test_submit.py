@@ -253,9 +253,11 @@ def test_a_sandbox_that_is_too_large_names_what_fills_it(example: User) -> None:
     assert len(example.grid.jobs) == 1
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
+def test_a_mistake_is_told_before_anything_is_submitted(example: User) -> None:
+    (example.folder / "more").mkdir()
+    for name in ("process_task.sh", "startpilot.sh"):
+        shutil.copy(EXAMPLE / name, example.folder / "more")
+    for words, said in (
         (("--file", "none.dat"), "there is no "),
         (("--file", "process_task.sh", "--file", "more/process_task.sh"), "two files called process_task.sh"),
         (("--file", "more/startpilot.sh"), "two files called startpilot.sh"),
@@ -263,15 +265,8 @@ def test_a_sandbox_that_is_too_large_names_what_fills_it(example: User) -> None:
         (("--bundle", "none.pyz"), "there is no file "),
         (("--pool", "sqlite:///mine.db"), "which the machines of a grid cannot reach"),
         (("--time", "10s"), "DIRAC takes 100 to 500000 seconds"),
-    ],
-)
-def test_a_mistake_is_told_before_anything_is_submitted(
-    example: User, words: tuple[str, ...], said: str
-) -> None:
-    (example.folder / "more").mkdir()
-    for name in ("process_task.sh", "startpilot.sh"):
-        shutil.copy(EXAMPLE / name, example.folder / "more")
-    assert said in _submit(example, *words, *WORK, code=2)
+    ):
+        assert said in _submit(example, *words, *WORK, code=2)
     assert example.grid.jobs == {}
 
 
