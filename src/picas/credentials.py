@@ -138,8 +138,6 @@ def check_ours(path: Path) -> None:
     Raises:
         ConfigError: somebody else owns it, or others may write to it.
     """
-    import shlex  # noqa: PLC0415 - start-up: for messages only
-
     if os.name != "posix":
         return
     info = path.stat()
@@ -148,6 +146,8 @@ def check_ours(path: Path) -> None:
             f"{path} belongs to somebody else", "Use one of your own: what is in it is believed."
         )
     if stat.S_IMODE(info.st_mode) & 0o022:
+        import shlex  # noqa: PLC0415 - start-up: for a message only
+
         raise ConfigError(
             f"others than you may write to {path}", f"Close it: chmod go-w {shlex.quote(str(path))}"
         )

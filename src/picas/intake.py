@@ -11,7 +11,6 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -186,6 +185,8 @@ class _Adding:
         self._highest = highest
         # In an empty pool no key needs looking up; what others push meanwhile is refused by the store itself.
         self._lookup = any(store.counts().values())
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - start-up: pilots push nothing
+
         self._threads = ThreadPoolExecutor(filling.at_once) if filling.at_once > 1 else None
 
     def __enter__(self) -> _Adding:

@@ -13,7 +13,7 @@ from enum import Enum
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Callable
 
-from picas import config, copying, fitting, intake, tokens, transitions
+from picas import config, fitting, intake, tokens, transitions
 from picas.budgets import Budgets
 from picas.errors import InvalidInput, PicasError, TokenNotFound, TokenRefused, TokenTooLarge
 from picas.payload import Payload
@@ -247,6 +247,8 @@ class Pool:
         Raises:
             PoolRefused: a token is locked, and it was not said what to do with such.
         """
+        from picas import copying  # noqa: PLC0415 - start-up: pilots do not copy
+
         states = _states(state)
         return copying.copy(
             self.store,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +124,8 @@ class Verbs(click.Group):
         """
         name = args[0]
         if name not in VERBS and not ctx.resilient_parsing and not name.startswith("-"):
+            import difflib  # noqa: PLC0415 - start-up
+
             alike = difflib.get_close_matches(name, VERBS, 1)
             advice = f"Did you mean: picas {alike[0]}?" if alike else "picas --help shows those there are."
             raise InvalidInput(f"there is no command '{name}'", advice)
