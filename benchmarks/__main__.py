@@ -8,7 +8,7 @@ import sys
 
 from ._harness import BenchmarkError, say
 
-EMBEDDED = ("startup", "push", "functions", "commands", "fleet", "scale", "slurm", "autopilot")
+EMBEDDED = ("startup", "push", "functions", "commands", "fleet", "scale", "bundle", "slurm", "autopilot")
 
 COUCHDB = tuple(f"couchdb-{name}" for name in "noop push logs crowd idle cluster actors autopilot".split())
 """The pool in a CouchDB, each a module of the folder `couchdb`, which stands for all of them."""
