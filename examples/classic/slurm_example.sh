@@ -7,4 +7,5 @@
 #SBATCH --cpus-per-task=2
 #SBATCH --time=01:00:00
 #SBATCH --output=pilot_%A_%a.log
-picas run --workers "${SLURM_CPUS_PER_TASK:-1}" --max-time 40m --max-scrub 2 -- "${1:-./process_task.sh}" {input} {id}
+# exec: what Slurm ends is then the pilot, which has seconds to put its tokens back, and not the shell above it
+exec picas run --workers "${SLURM_CPUS_PER_TASK:-1}" --max-time 40m --max-scrub 2 -- "${1:-./process_task.sh}" {input} {id}

@@ -16,6 +16,9 @@
 # The pool, unless picas init has written it into your configuration file. No password: this file can be read by others.
 # export PICAS_POOL=https://couch.example.org:6984/pool
 
+trap '' USR1 # until the pilot is there to heed it
+
 # A pilot for each element of the array, with as many tokens at a time as it has cores. It takes only tokens that it can
-# finish, and two minutes before the job's end it warns the work by USR1. exec, so that it is the pilot that Slurm signals.
+# finish, and two minutes before the job's end it warns the work by USR1. With exec it is the pilot that Slurm signals and
+# gives time to put its tokens back; of a shell above it Slurm would kill all as soon as that has ended.
 exec picas run --workers "${SLURM_CPUS_PER_TASK:-1}" --signal USR1@120

@@ -71,7 +71,7 @@ def test_after_starts_that_fail_on_the_cluster_it_stops_and_quotes_slurm(site: S
     found = site.picas("autopilot", "--once", "--json")
     single = found.json["profiles"][0]
     assert (found.code, single["start"], single["wanted"], single["failed"]) == (1, 0, 3, 3)
-    assert "3 starts in a row failed: FAILED (NonZeroExitCode)" in single["why"]
+    assert "3 pilots in a row failed: FAILED (NonZeroExitCode)" in single["why"]
     assert site.states() == ["todo"] * 3
     site.picas.write("autopilot.toml", PLAN)
     assert site.picas("autopilot", "--every", "1", "--until-done", "--retry").code == 0

@@ -118,7 +118,7 @@ def test_the_script_of_a_dry_run_can_be_submitted_by_hand(site: Site) -> None:
 def by_hand(site: Site) -> dict[str, str]:
     """The environment of a person with picas on the PATH, a home, and modules."""
     home = site.picas.directory / "home"
-    (home / "venv" / "bin").mkdir(parents=True)
+    (home / "venv" / "bin").mkdir(parents=True, exist_ok=True)
     (home / "venv" / "bin" / "activate").write_text("")
     return {
         **site.picas.environment,
@@ -141,6 +141,17 @@ def test_the_example_runs_as_its_readme_says(site: Site) -> None:
         assert done.returncode == 0, command
     site.until_over()
     assert site.states() == ["done"] * 10
+    assert all("_" in token["slurm_job_id"] for token in site.tokens())
+
+
+def test_the_example_of_1x_runs(site: Site) -> None:
+    folder = site.picas.directory / "classic"
+    shutil.copytree(ROOT / "examples" / "classic", folder)
+    for command in ("./push_tokens.sh quick", "sbatch slurm_example.sh"):
+        done = subprocess.run(command, shell=True, cwd=folder, env=by_hand(site), check=False)
+        assert done.returncode == 0, command
+    site.until_over()
+    assert set(site.states()) == {"done"}
     assert all("_" in token["slurm_job_id"] for token in site.tokens())
 
 

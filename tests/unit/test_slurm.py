@@ -38,6 +38,7 @@ module load Python/3.11
 . /home/me/venv/bin/activate
 export PICAS_POOL=https://couch.example.org:6984/pool
 export PICAS_CA='/etc/my ca.pem'
+trap '' USR1 # until the pilot is there to heed it
 
 # The pilot takes the shell's place, so that it is what Slurm signals.
 exec picas run --workers "${SLURM_CPUS_PER_TASK:-4}" --signal USR1@2m -v -- ./simulate --level 3 '{input}'

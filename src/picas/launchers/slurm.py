@@ -185,6 +185,8 @@ def _arrays(pilots: int, most: int) -> list[tuple[str, int]]:
 
 def _values(request: Request, array: str, pilots: int) -> dict[str, list[str]]:
     output = f"{request.name}-{'%A_%a' if array else '%j'}.out"
+    notice = parse_notice(request.signal) if request.signal else None
+    signal_name = signal.Signals(notice.number).name[len("SIG") :] if notice else ""
     return {
         "pilots": [str(pilots)],
         "name": [_word(request.name)],
@@ -198,7 +200,8 @@ def _values(request: Request, array: str, pilots: int) -> dict[str, list[str]]:
         "queue": [_word(request.queue)] if request.queue else [],
         "account": [_word(request.account)] if request.account else [],
         "constraint": [_word(request.constraint)] if request.constraint else [],
-        "signal": [f"B:{_slurm_signal(request.signal)}"] if request.signal else [],
+        "signal": [f"B:{signal_name}@{math.ceil(notice.seconds)}"] if notice else [],
+        "notice": [signal_name] if notice else [],
         "option": [_option(each) for each in request.options],
         "setup": list(request.setup),
         "export": exports(request),
@@ -229,12 +232,6 @@ def clock(seconds: float) -> str:
     minutes = max(1, math.ceil(seconds / 60))
     days, rest = divmod(minutes, 24 * 60)
     return (f"{days}-" if days else "") + f"{rest // 60:02}:{rest % 60:02}:00"
-
-
-def _slurm_signal(text: str) -> str:
-    """``USR1@120`` for what `picas run --signal` reads: ``USR1@2m``."""
-    notice = parse_notice(text)
-    return f"{signal.Signals(notice.number).name[3:]}@{math.ceil(notice.seconds)}"
 
 
 def _word(text: str) -> str:

@@ -19,6 +19,7 @@
 set -e
 {{setup}}
 {{export}}
+trap '' {{notice}} # until the pilot is there to heed it
 
 # The pilot takes the shell's place, so that it is what Slurm signals.
 exec {{command}}
