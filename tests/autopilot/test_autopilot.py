@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.autopilot.conftest import PATIENCE_SECONDS, PLAN, Site
@@ -13,6 +14,15 @@ from tests.autopilot.fake_slurm import calls
 
 from picas.autopilot.loop import HELD
 from picas.pool import open_pool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def ended(element: Path) -> bool:
+    """Whether an element of an array is over."""
+    code = element.with_suffix(".code")
+    return code.exists() and bool(code.read_text().strip())
 
 
 @pytest.mark.any_pool
@@ -24,7 +34,7 @@ def test_from_an_empty_pool_to_all_done_and_no_pilot_left(site: Site) -> None:
     assert "started 2 pilots of SingleCore: slurm 1" in answer.out
     assert "started 2 pilots of MultiCore: slurm 2" in answer.out
     assert answer.out.rstrip().endswith("nothing is left to do, and no pilot")
-    assert not [path for path in site.slurm.glob("job-*/*.waits") if not path.with_suffix(".code").exists()]
+    assert all(ended(path) for path in site.slurm.glob("job-*/*.waits"))
     with open_pool(site.url) as pool:
         found = {(token.cores, str(token["slurm_job_id"]).partition("_")[0]) for token in pool.tokens()}
     assert found == {(1, "1"), (3, "2")}
@@ -132,7 +142,7 @@ def test_after_failed_starts_it_stops_and_says_why(site: Site) -> None:
     single = site.profile(found)
     assert (found["started"], single["wanted"], single["start"], single["failed"]) == (0, 3, 0, 3)
     assert single["held_until"] > time.time() + 3000
-    assert "3 starts in a row failed: FAILED (NonZeroExitCode)" in single["why"]
+    assert "3 pilots in a row failed: FAILED (NonZeroExitCode)" in single["why"]
     assert site.profile(found, "MultiCore")["failed"] == 0
     said = site.picas.here("autopilot", "--once")
     assert said.code == 1
@@ -142,6 +152,31 @@ def test_after_failed_starts_it_stops_and_says_why(site: Site) -> None:
     assert site.look("--retry")["started"] == 3
     site.until(lambda: site.counts()["done"] == 4)
     assert site.profile(site.look())["failed"] == 0
+
+
+def test_pilots_that_take_nothing_of_what_waits_are_not_started_for_ever(site: Site) -> None:
+    site.plan(PLAN.replace('time = "1h"', 'time = "1h"\nsetup = "exit 0"', 1))
+    site.push({"input": "true"}, {"input": "true"})
+    for started in (2, 2, 0):
+        found = site.look(code=0 if started else 1)
+        assert found["started"] == started
+        site.until(lambda: not [path for path in site.slurm.glob("job-*/*.waits") if not ended(path)])
+    why = site.profile(found)["why"][-1]
+    assert why == "4 pilots in a row failed: they ended without taking one of the tokens that wait for them"
+    site.plan(PLAN)
+    assert site.look("--retry")["started"] == 2
+    site.until(lambda: site.counts()["done"] == 2)
+    assert site.profile(site.look())["failed"] == 0
+
+
+def test_tokens_that_are_paused_are_not_waited_for(site: Site) -> None:
+    site.push({"input": "true"}, {"input": "true", "cores": 2})
+    assert site.picas.here("pause", "--where", "cores == 2").code == 0
+    found = site.look()
+    assert [(each["name"], each["waiting"], each["start"]) for each in found["profiles"]] == [
+        ("SingleCore", 1, 1),
+        ("MultiCore", 0, 0),
+    ]
 
 
 def test_a_batch_system_that_refuses_is_quoted_and_after_three_times_left_alone(site: Site) -> None:
@@ -218,6 +253,12 @@ def test_mistakes_in_the_plan_are_told_before_anything_is_done(site: Site, text:
     assert said in answer.err
     assert "autopilot.toml" in answer.err
     assert calls(site.slurm, "sbatch") == 0
+
+
+def test_it_does_not_look_all_the_time(site: Site) -> None:
+    answer = site.picas.here("autopilot", "--every", "0")
+    assert (answer.code, answer.out) == (2, "")
+    assert "--every: it looks every 0.1 s at the most often" in answer.err
 
 
 def test_a_plan_that_is_not_there(site: Site) -> None:

@@ -199,7 +199,7 @@ def test_after_failed_starts_no_more_are_made_but_one_now_and_then() -> None:
     failing = Standing(failing={"SingleCore": Failing(3, 5000.0, "3 FAILED (no such file)")})
     found = single(MANY, failing, now=5000.0 + AGAIN_SECONDS - 1)
     assert (found.start, found.held_until) == (0, 5000.0 + AGAIN_SECONDS)
-    assert found.why[-1] == "3 starts in a row failed: 3 FAILED (no such file)"
+    assert found.why[-1] == "3 pilots in a row failed: 3 FAILED (no such file)"
     found = single(MANY, failing, now=5000.0 + AGAIN_SECONDS)
     assert (found.start, found.held_until) == (1, None)
     waits = Standing({"SingleCore": 1}, failing=failing.failing)

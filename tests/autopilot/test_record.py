@@ -10,6 +10,7 @@ from tests.autopilot.plans import job, progress
 from picas.autopilot.record import (
     BEGUN_SECONDS,
     MOST_JOBS,
+    TOOK_NOTHING,
     Failing,
     Standing,
     failing_of,
@@ -82,6 +83,19 @@ def test_a_pilot_that_has_run_for_a_while_has_begun_well() -> None:
     assert failing_of(soon, "A").count == 1
     late = after(record, progress(first, "FAILED", failed=1), now=500.0 + BEGUN_SECONDS)
     assert failing_of(late, "A").count == 0
+
+
+def test_pilots_that_took_nothing_of_what_waits_have_failed_too() -> None:
+    first = progress(job("A", 5, 10_000.0, "12"), ended=5)
+    assert failing_of(updated({}, [first], set(), 20_000.0), "A") == Failing(), "nothing waited"
+    assert failing_of(updated({}, [first], set(), 20_000.0, {"B": 0.0}), "A") == Failing()
+    assert failing_of(updated({}, [first], set(), 20_000.0, {"A": 9_900.0}), "A") == Failing(), (
+        "one has ended"
+    )
+    record = updated({}, [first], {"12"}, 20_000.0, {"A": 9_000.0})
+    assert failing_of(record, "A") == Failing(5, 20_000.0, TOOK_NOTHING)
+    works = progress(job("A", 5, 10_000.0, "12"), running=1, ended=4)
+    assert failing_of(updated({}, [works], set(), 20_000.0, {"A": 0.0}), "A") == Failing()
 
 
 def test_a_batch_system_that_refuses_counts_as_a_failed_start() -> None:

@@ -101,7 +101,7 @@ def _unless_failing(decision: Decision, limits: Limits, now: float) -> Decision:
     failing = decision.failing
     if failing.count < limits.failures or not decision.start:
         return decision
-    said = f"{failing.count} starts in a row failed: {failing.why or 'nobody says why'}"
+    said = f"{failing.count} pilots in a row failed: {failing.why or 'nobody says why'}"
     again = failing.at + AGAIN_SECONDS
     if now < again:
         return replace(_cut(decision, 0, said), held_until=again)

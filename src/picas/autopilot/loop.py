@@ -12,10 +12,13 @@ from picas import machine
 from picas.autopilot import record
 from picas.autopilot.decide import decide
 from picas.autopilot.demand import LATEST, Demand, demand
+from picas.autopilot.needs import body_of
 from picas.errors import LaunchError, PoolRefused
 from picas.launchers.execute import NotHeard
 from picas.launchers.submit import status
 from picas.orders import Orders
+from picas.selection import fields_of
+from picas.tokens import State, finished_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
     from picas.launchers.book import Book, Job
     from picas.launchers.submit import Progress
     from picas.pool import Pool
-    from picas.stores.base import Fleet
+    from picas.selection import Selection
+    from picas.stores.base import Fleet, Tally
+    from picas.tokens import Token
 
     Start = Callable[[Profile, int], Sequence[Job]]
 
@@ -129,25 +134,41 @@ class Autopilot:
             found = status(self._book, seconds=self._patience)
         except LaunchError as error:
             return Look(time.time(), problem=str(error))
+        orders = Orders(self._fleet.control()[0])
         latest = self._pool.store.latest(LATEST)
-        wanted = demand(self._plan, self._pool.store.tally(self._plan.fields), latest)
-        remembered = self._remembered(held.fields, found, latest)
+        wanted = demand(self._plan, self._claimable(orders.held_back), latest)
+        remembered = self._remembered(held.fields, found, latest, wanted)
         now = time.time()
         names = [profile.name for profile in self._plan.profiles]
         standing = record.standing(names, found, self._started(now), remembered)
-        paused = Orders(self._fleet.control()[0]).paused
-        decisions = decide(self._plan, wanted, standing, now, paused)
+        decisions = decide(self._plan, wanted, standing, now, orders.paused)
         look = Look(now, wanted, tuple(decisions), left=standing.alive)
         if not dry:
             look = self._act(look, remembered)
         return _ended(look) if self._nothing_left(look) else look
 
+    def _claimable(self, held_back: Sequence[Selection]) -> list[Tally]:
+        """What waits and runs, without what people have paused, as far as the fields that are counted by tell that."""
+        fields = self._plan.fields
+        known = [each for each in held_back if fields_of(each) <= set(fields)]
+        return [
+            each
+            for each in self._pool.store.tally(fields)
+            if each.state is not State.TODO
+            or not any(paused.matches(*body_of(fields, each.values)) for paused in known)
+        ]
+
     def _remembered(
-        self, before: Mapping[str, Any], found: Sequence[Progress], latest: Sequence[Any]
+        self, before: Mapping[str, Any], found: Sequence[Progress], latest: Sequence[Token], wanted: Demand
     ) -> dict[str, Any]:
         forgiven, self._forgiving = self._forgiving, False
         seen = record.seen_at_work(self._fleet.pilots(), latest)
-        return record.updated({} if forgiven else before, found, seen, time.time())
+        ends = {name: 0.0 for name, waiting in wanted.of.items() if waiting.tokens and not waiting.running}
+        for token in latest:
+            profile = self._plan.profile_for(token.id, token.body)
+            if profile is not None and profile.name in ends:
+                ends[profile.name] = max(ends[profile.name], finished_at(token.body) or 0.0)
+        return record.updated({} if forgiven else before, found, seen, time.time(), ends)
 
     def _started(self, now: float) -> int:
         """Pilots that were started within the last hour."""

@@ -29,6 +29,11 @@ MOST_WHY = 500
 BEGUN_SECONDS = 120.0
 """A pilot that has run for so long has begun well, even if nothing has been heard of it."""
 
+SKEW_SECONDS = 300.0
+"""A token that ended so long before a pilot was asked for may be that pilot's: clocks of machines differ."""
+
+TOOK_NOTHING = "they ended without taking one of the tokens that wait for them"
+
 
 @dataclass(frozen=True)
 class Failing:
@@ -106,13 +111,18 @@ def seen_at_work(pilots: Iterable[PilotRecord], latest: Iterable[Token]) -> set[
 
 
 def updated(
-    record: Mapping[str, Any], found: Iterable[Progress], seen: set[str], now: float
+    record: Mapping[str, Any],
+    found: Iterable[Progress],
+    seen: set[str],
+    now: float,
+    untouched: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """What is to be remembered after a look.
 
     Args:
         seen: see `seen_at_work`.
         now: Unix seconds.
+        untouched: for each kind of which tokens wait and none runs, when the last one ended; 0 for never.
     """
     kinds = _kinds(record)
     for each in found:
@@ -128,6 +138,9 @@ def updated(
         failed = each.counts.get(Phase.FAILED, 0)
         if failed > job["failed"]:
             job.update(failed=failed, seen=now, why=", ".join(each.details)[:MOST_WHY])
+        last_end = (untouched or {}).get(each.job.profile)
+        if not (each.alive or failed) and last_end is not None and last_end < job["at"] - SKEW_SECONDS:
+            job.update(idle=each.job.pilots, seen=now, why=TOOK_NOTHING)
         jobs[each.job.key] = job
     return _pruned(kinds)
 
@@ -145,9 +158,9 @@ def failing_of(record: Mapping[str, Any], name: str) -> Failing:
     count, at, why = 0, 0.0, ""
     jobs = _kinds(record).get(name, {}).values()
     for job in sorted(jobs, key=lambda job: float(job["at"]), reverse=True):
-        if job["begun"]:
+        if job["begun"] and not job["idle"]:
             break
-        count += job["failed"]
+        count += job["idle"] or job["failed"]
         if job["seen"] > at:
             at, why = job["seen"], job["why"]
     return Failing(count, at, why)
@@ -156,10 +169,10 @@ def failing_of(record: Mapping[str, Any], name: str) -> Failing:
 def _job(at: float) -> dict[str, Any]:
     """What is remembered of a job.
 
-    When it was asked for, since when it was seen to run, whether its pilots have begun well, how many have failed, when
-    that was seen, and why.
+    When it was asked for, since when it was seen to run, whether its pilots have begun well, how many have failed, how
+    many have done nothing though there was work, when that was seen, and why.
     """
-    return {"at": at, "since": 0.0, "begun": False, "failed": 0, "seen": 0.0, "why": ""}
+    return {"at": at, "since": 0.0, "begun": False, "failed": 0, "idle": 0, "seen": 0.0, "why": ""}
 
 
 def _kinds(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

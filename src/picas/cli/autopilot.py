@@ -32,6 +32,8 @@ FILE = "autopilot.toml"
 EVERY_SECONDS = 60.0
 """How often it looks."""
 
+LEAST_SECONDS = 0.1
+
 EXIT_TROUBLE = 1
 
 MOST_KINDS = 5
@@ -53,13 +55,20 @@ One process at a time looks after a pool. Pilots leave by themselves when nothin
 """
 
 
+def _interval(given: str) -> float:
+    seconds = parse_duration(given)
+    if seconds < LEAST_SECONDS:
+        raise InvalidInput(f"it looks every {LEAST_SECONDS:g} s at the most often")
+    return seconds
+
+
 @verb("autopilot", help=_HELP)
 @click.argument("file", metavar="[FILE]", default=FILE)
 @click.option("--once", is_flag=True, help="Look once, start what is to be started, and end.")
 @click.option("--dry-run", is_flag=True, help="Look once, say what would be started and why; start nothing.")
 @click.option(
     "--every",
-    callback=options.parsed(parse_duration),
+    callback=options.parsed(_interval),
     default=f"{EVERY_SECONDS:g}",
     metavar="TIME",
     help="Time between two looks; 1m.",
@@ -88,8 +97,8 @@ def command(ctx: click.Context, call: options.Call, /, *, file: str, **given: An
     limits = {"pilots": given["max_pilots"], "queued": given["max_queued"], "per_hour": given["per_hour"]}
     plan = profiles.read(Path(file)).within(**limits)
     submit = Submitter(ctx, given["patience"])
-    submit.check(plan, file)
     url = submitting.pool_url(call)
+    submit.check(plan, file)
     autopilot = loop.Autopilot(
         pools.existing(call),
         plan,
@@ -298,7 +307,7 @@ class LookView(output.View):
     def lines(self, screen: output.Screen) -> Iterator[str]:
         """A table of the profiles, and the reasons."""
         look = self.look
-        if look.busy is not None:
+        if look.busy is not None and not look.decisions:
             yield f"{_who(look.busy)} looks after this pool already: nothing was done"
             return
         if look.problem:

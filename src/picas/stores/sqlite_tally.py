@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 MANY = 20_000
 """So many tokens that are todo or locked are worth an index."""
 
+FEW = 1_000
+"""With no more than so many the index is dropped again."""
+
 PREFIX = "token_fields_"
-"""How the names of such indexes begin. One is kept: that of the fields that were asked for last."""
+"""How the names of such indexes begin. There is one at the most: that of the fields that were asked for last."""
 
 _COUNTED = "state IN ('todo', 'locked')"
 
@@ -58,6 +61,9 @@ def tally(read: Transaction, write: Transaction, fields: Sequence[Sequence[str]]
         rows += db.execute(
             f"SELECT 'todo', {values} AS there, count(*) FROM token WHERE later <= ? GROUP BY there", (now,)
         ).fetchall()
+    if by_index and sum(count for _, _, count in rows) <= FEW:
+        with write() as db:
+            db.execute(f"DROP INDEX IF EXISTS {index}")
     for state, there, count in rows:
         counted[state, there] = counted.get((state, there), 0) + count
     return [
