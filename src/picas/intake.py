@@ -8,7 +8,6 @@ and are tokens of their own. Whatever cuts a push off, pushing again completes i
 
 from __future__ import annotations
 
-import sqlite3
 from collections import deque
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from picas.tokens import Token, check_id, fresh_body
 from picas.transitions import with_signature
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
     from picas.stores.base import Filling, Store
@@ -327,6 +327,8 @@ class _Occurrences:
 
     def _spill(self) -> None:
         if self._disk is None:
+            import sqlite3  # noqa: PLC0415 - some Pythons have none, and need it for nothing else
+
             self._disk = sqlite3.connect(
                 "", isolation_level=None
             )  # a temporary file that SQLite itself removes

@@ -257,6 +257,57 @@ def test_a_pool_behind_https_with_a_ca_of_ones_own(
     assert "certificate" in refused.stderr
 
 
+LACKING = """
+import runpy, sys
+sys.modules[sys.argv[1]] = None
+sys.argv = sys.argv[2:]
+sys.path.insert(0, sys.argv[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "pool", "message"),
+    [
+        (
+            "_sqlite3",
+            "sqlite:///{}/picas.db",
+            "this Python has no module sqlite3, which a pool in a file needs",
+        ),
+        ("_ssl", "https://127.0.0.1:9/x", "this Python has no module ssl, which a pool on a server needs"),
+    ],
+)
+def test_a_python_that_was_built_without_a_library_says_so(
+    module: str, pool: str, message: str, node: Node
+) -> None:
+    (node.directory / "lacking.py").write_text(LACKING, "utf-8")
+    (node.directory / "picas.db").touch()
+    other = replace(node, python=(*node.python, "lacking.py", module))
+    ended = other("run", "--pool", pool.format(node.directory))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"picas: {message}: {sys.executable}\n")
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "_ctypes",
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("_ssl", "_lzma", "_bz2", "_hashlib", "_uuid")
+        ),
+    ],
+)
+def test_what_a_pilot_can_do_without_may_be_missing(module: str, node: Node, picas: Shell) -> None:
+    picas.write("tokens.txt", "true\n")
+    picas("push", "tokens.txt")
+    (node.directory / "lacking.py").write_text(LACKING, "utf-8")
+    other = replace(node, python=(*node.python, "lacking.py", module))
+    ended = other("run", "--pool", picas.pool)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("1 done in ")
+
+
 def test_a_bundle_may_be_removed_while_its_pilot_works(node: Node, picas: Shell) -> None:
     bundle = node.directory / "pilot.pyz"
     shutil.copy(node.bundle, bundle)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from picas.config import POOL_FORMS, load
-from picas.errors import ConfigError
+from picas.errors import ConfigError, PoolRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from picas.config import Access
     from picas.stores.base import Store
     from picas.stores.http import Server
 
 PATIENCE_SECONDS = 15.0
 """A server that restarts, or a proxy with a hiccup, is back before this; nobody at a terminal waits for longer."""
+
+
+OPTIONAL = ("_sqlite3", "_ssl")
+"""Modules of Python itself that some builds of it lack."""
 
 
 def open_store(url: str, access: Access | None = None, *, patience: float = 0.0) -> Store:
@@ -37,14 +45,30 @@ def open_store(url: str, access: Access | None = None, *, patience: float = 0.0)
         raise ConfigError(f"'{url}' is not the address of a pool", POOL_FORMS)
     if scheme == "sqlite":
         path = path_of(url)
-        from picas.stores.sqlite import SqliteStore  # noqa: PLC0415 - only the store that is used is loaded
+        with _told("a pool in a file"):
+            from picas.stores.sqlite import SqliteStore  # noqa: PLC0415 - only the store that is used is loaded
 
         return SqliteStore(path)
     if scheme in ("http", "https"):
-        from picas.stores.couchdb import CouchStore  # noqa: PLC0415
+        with _told("a pool on a server"):
+            from picas.stores.couchdb import CouchStore  # noqa: PLC0415
 
         return CouchStore(*connect(url, access, patience=patience))
     raise ConfigError(f"there is no kind of pool called '{scheme}'", POOL_FORMS)
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say what a Python lacks that was built on a machine without the libraries for it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in OPTIONAL:
+            raise
+        raise PoolRefused(
+            f"this Python has no module {error.name.lstrip('_')}, which {what} needs: {sys.executable}",
+            "Use another Python; nothing was changed.",
+        ) from None
 
 
 def path_of(url: str) -> Path:
