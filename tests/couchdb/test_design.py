@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.couchdb.processes import ask
 
 from picas.selection import Selection
-from picas.stores.design import classic, own
+from picas.stores.design import by_fields, classic, own
 from picas.stores.index import age_of
 from picas.tokens import State, finished_at, priority_of, state_of
 
@@ -41,6 +41,7 @@ documents = st.fixed_dictionaries(
 groups = st.lists(documents, min_size=20, max_size=60)
 
 WHERE = Selection.parse("cores == 1 or input.a == 'abc' or not endswith(id, '3')")
+BY_FIELDS = by_fields([("cores",), ("input", "a"), ("_id",)])
 FINISHED = (State.DONE, State.ERROR)
 NAMES = (*(state.value for state in State), None)
 
@@ -56,7 +57,7 @@ def views(new_database: Callable[[], str]) -> Callable[[list[dict[str, Any]]], R
         named = [{**doc, "_id": f"t{n}"} for n, doc in enumerate(docs)]
         status, answer = ask(url, "POST", "/_bulk_docs", {"docs": named})
         assert status in {201, 202}, answer
-        designs = {**own(), "Monitor": classic(), "Part": classic(WHERE)}
+        designs = {**own(), "fields": BY_FIELDS[1], "Monitor": classic(), "Part": classic(WHERE)}
         for name, design in designs.items():
             assert ask(url, "PUT", f"/_design/{name}", design)[0] in {201, 202}
 
@@ -101,6 +102,15 @@ def test_the_views_say_of_any_document_what_its_state_is(
         for i, key in ended.items()
         if key is not None
     )
+
+    counted_by = {row["id"]: row["key"] for row in rows("fields/count", reduce=False)}
+    assert {i: key[0] for i, key in counted_by.items()} == {
+        i: state.value for i, state in states.items() if state in (State.TODO, State.LOCKED)
+    }
+    for i, key in counted_by.items():
+        inner = by_id[i].get("input")
+        a = inner.get("a") if isinstance(inner, dict) else None
+        assert key[3:] == [a, i] or isinstance(a, float) or a == 10**30, "numbers are JavaScript's"
 
     for design, fits in (("Monitor", None), ("Part", WHERE)):
         counted = Counter(
