@@ -62,7 +62,7 @@ class Scratch:
     """
 
     def __init__(self, parent: str | os.PathLike[str] | None = None) -> None:
-        place = os.path.abspath(parent) if parent is not None else tempfile.gettempdir()
+        place = os.path.abspath(parent) if parent is not None else _temporary()
         try:
             self.path = tempfile.mkdtemp(prefix=PREFIX, dir=place)
         except OSError as error:
@@ -318,6 +318,18 @@ def is_full(directory: str) -> bool:
         return False
     # File systems that make room for files as they come tell of no number of files at all.
     return disk.f_bavail * disk.f_frsize < FULL_BYTES or (disk.f_files > 0 and disk.f_favail == 0)
+
+
+def _temporary() -> str:
+    """The system's directory for temporary files."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise InfrastructureError(
+            f"this machine has no room for temporary files: {error.strerror}",
+            "Free some space there, set TMPDIR, or give another place: --scratch DIR. No token was touched.",
+            of_machine=True,
+        ) from None
 
 
 def scratch_error(directory: str, error: OSError) -> InfrastructureError:

@@ -451,6 +451,54 @@ def test_where_no_place_takes_them_each_is_named_with_its_reason(
     assert list(full.iterdir()) == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="only root can cover /tmp")
+def test_without_room_in_any_temporary_directory_no_token_is_touched(node: Node, bundle: Path) -> None:
+    place = Path("/var") / f"picas-test-{os.getpid()}"  # not below what is covered
+    full = " && ".join(
+        f"mount -t tmpfs -o size=4k,nr_inodes=1 tmpfs {each}" for each in ("/tmp", "/var/tmp", place / "work")
+    )
+    probe = ["unshare", "--mount", "sh", "-c", "mount -t tmpfs tmpfs /var/tmp"]
+    if subprocess.run(probe, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    (place / "work").mkdir(parents=True)
+    try:
+        shutil.copy(bundle, place / "pilot.pyz")
+        (place / "tokens.txt").write_text("true\n", "utf-8")
+        other = replace(
+            node,
+            bundle=place / "pilot.pyz",
+            directory=place,
+            environment={"PATH": "/usr/bin:/bin", "HOME": str(place)},
+        )
+        pool = f"sqlite:///{place}/picas.db"
+        assert other("push", "--pool", pool, "tokens.txt").returncode == 0
+        covered = replace(
+            other,
+            python=(
+                "unshare",
+                "--mount",
+                "sh",
+                "-c",
+                f'{full} && cd {place}/work && exec "$@"',
+                "sh",
+                *node.python,
+            ),
+        )
+        ended = covered("run", "--pool", pool)
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr.startswith("picas: this machine has no room for temporary files: ")
+        assert "--scratch DIR" in ended.stderr
+        ended = covered("run", "--pool", pool, HOME="/tmp")
+        assert ended.returncode == 1
+        assert (
+            f"the files in {place}/pilot.pyz cannot be unpacked anywhere\n/tmp/.cache/picas/bundles: No space"
+            in ended.stderr
+        )
+        assert json.loads(other("status", "--json", "--pool", pool).stdout)["todo"] == 1
+    finally:
+        shutil.rmtree(place)
+
+
 def test_programs_on_a_file_system_that_runs_none_are_put_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
