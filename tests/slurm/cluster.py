@@ -15,9 +15,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.couchdb.processes import START_SECONDS, Server, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "scancel")
 
@@ -25,8 +28,8 @@ NODE = "node1"
 
 CPUS = 8
 
-GPUS = 2
-"""It has none: files that are no device do as well."""
+GPUS = ("/dev/null", "/dev/zero")
+"""It has none: any device will do."""
 
 ARRAY = 300
 """``MaxArraySize``: enough for the tests, and small enough that one can be too large."""
@@ -222,14 +225,11 @@ class SlurmCluster:
                 array=ARRAY,
                 node=NODE,
                 cpus=CPUS,
-                gpus=GPUS,
+                gpus=len(GPUS),
             )
         )
-        devices = [self.controller.folder / f"gpu{number}" for number in range(GPUS)]
-        for device in devices:
-            device.touch()
         self.config.with_name("gres.conf").write_text(
-            "AutoDetect=off\n" + "".join(f"NodeName={NODE} Name=gpu File={device}\n" for device in devices)
+            "AutoDetect=off\n" + "".join(f"NodeName={NODE} Name=gpu File={device}\n" for device in GPUS)
         )
 
     def close(self) -> None:
@@ -243,18 +243,27 @@ class SlurmCluster:
         if self._guard is not None:
             self._guard.communicate(b"done")
 
-    def _kill_all(self) -> bool:
+    def _kill_all(self, but: Collection[int] = ()) -> bool:
         """KILL to what has our mark; whether there was anything."""
         mark = f"{_MARK}={self.environment[_MARK]}".encode()
         found = False
         for entry in Path("/proc").iterdir():
-            if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+            if not entry.name.isdecimal() or int(entry.name) in {os.getpid(), *but}:
                 continue
             with contextlib.suppress(OSError):
                 if mark in (entry / "environ").read_bytes().split(b"\0"):
                     os.kill(int(entry.name), signal.SIGKILL)
                     found = True
         return found
+
+    def crash_node(self) -> None:
+        """The node with all that runs on it dies at once, as in a power cut."""
+        self.node.kill()
+        others = {self.munge.pid, self.controller.pid, *self._children_of(self.controller.pid)}
+        wait_until(lambda: not self._kill_all(others), START_SECONDS, lambda: "jobs are still there")
+
+    def _children_of(self, pid: int) -> list[int]:
+        return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
     def revive(self) -> None:
         """What a test has killed runs again, and the node takes jobs."""

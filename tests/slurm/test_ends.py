@@ -42,6 +42,7 @@ def begin_to_run_out(site: Site) -> str:
     site.picas.write("work.sh", CHECKPOINTED)
     site.push(f"bash {site.picas.path('work.sh')}")
     (job,) = site.submit("--time", "1m", "--signal", "USR1@30", "--", "--collect", "state")
+    site.until(lambda: site.states() == ["locked"])
     return job
 
 
@@ -68,7 +69,6 @@ def running_out(_slurm: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) 
         _slurm.revive()
         site = Site(_slurm, tmp_path_factory.mktemp("running-out"))
         job = begin_to_run_out(site)
-        site.until(lambda: site.states() == ["locked"])
         _slurm.spared.add(job)
         yield site, job
         _slurm.spared.remove(job)
@@ -126,3 +126,20 @@ def test_the_tokens_of_a_node_that_is_set_down_run_on_it_again_when_it_is_back(
 def test_that_is_so_with_a_pool_on_a_server(slurm: SlurmCluster, tmp_path: Path, database: str) -> None:
     site = Site(slurm, tmp_path, database)
     check_that_the_next_job_goes_on(site, begin_to_run_out(site))
+
+
+@pytest.mark.slow
+def test_the_tokens_of_a_node_that_crashes_run_again_when_it_is_back(site: Site, mark: Path) -> None:
+    site.push(HELD.format(mark=mark))
+    (job,) = site.submit()
+    site.until(lambda: _begun(mark))
+    site.slurm.crash_node()
+    assert site.states() == ["locked"]
+    site.slurm.ask("scontrol", "update", f"NodeName={NODE}", "State=DOWN", "Reason=test")
+    site.slurm.revive()
+    site.until(lambda: _begun(mark) == 2)
+    mark.unlink()
+    site.until_over()
+    assert site.states() == ["done"], site.printed()
+    assert [attempt["failure"] for attempt in site.token().history] == ["lost"]
+    assert site.token()["slurm_job_id"] == job
