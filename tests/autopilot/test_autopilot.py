@@ -68,6 +68,9 @@ def test_a_dry_run_starts_nothing_and_tells_why(site: Site) -> None:
     assert lines[5].startswith("2 waiting tokens fit no profile: ")
     assert "1 with cores=64 memory=1000GB" in lines[5]
     assert "1 with cores=1 gpus=1" in lines[5]
+    assert (
+        answer.err == f"picas: {site.url} is a file: only pilots that run on this very machine can use it\n"
+    )
     assert calls(site.slurm, "sbatch") == 0
     assert site.picas.here("autopilot", "--dry-run", "--json").json["dry_run"] is True
     assert site.look()["started"] == 1, "it has not kept anybody from looking after the pool"

@@ -99,6 +99,11 @@ def command(ctx: click.Context, call: options.Call, /, *, file: str, **given: An
     submit = Submitter(ctx, given["patience"])
     url = submitting.pool_url(call)
     submit.check(plan, file)
+    away = {profile.launcher for profile in plan.profiles} - {"local"}
+    if url.startswith("sqlite:") and away and not given["once"]:
+        output.warn(
+            f"{url} is a file: only pilots that run on this very machine can use it", as_json=call.as_json
+        )
     autopilot = loop.Autopilot(
         pools.existing(call),
         plan,
