@@ -134,30 +134,29 @@ def _port(client: str) -> str:
     return found[1]
 
 
-def test_bundle_and_files_are_brought_for_nobody_else_to_read(shell: Shell, home: Path) -> None:
-    _push(shell, "true")
+def test_files_are_brought_for_nobody_else_to_read(shell: Shell, home: Path) -> None:
+    _push(shell, "cat input.txt")
     shell.write("input.txt", "what was brought\n")
-    assert shell.here("bundle", "-o", "pilot.pyz").code == 0
     place = home / "work of mine"
-    answer = shell.here(
-        "submit",
-        "ssh",
-        "--host=node1",
-        f"--directory={place}",
-        "--bundle=pilot.pyz",
-        "--file=input.txt",
-        f"--setup=export INPUT_FILE='{place}/input.txt'",
-        "--",
-        "--",
-        "bash",
-        "-c",
-        'cat "$INPUT_FILE"',
-    )
+    where = ["--host=node1", f"--directory={place}", "--file=input.txt"]
+    answer = shell.here("submit", "ssh", *where, "--", "--", "cat", f"{place}/input.txt")
     assert answer.code == 0, answer.err
     _wait(shell, lambda: not _jobs(shell))
     assert "what was brought" in shell.here("logs", "token_0").out
-    assert {stat.S_IMODE((place / name).stat().st_mode) for name in ("pilot.pyz", "input.txt")} == {0o600}
+    assert stat.S_IMODE((place / "input.txt").stat().st_mode) == 0o600
     assert len(list(place.glob("picas-*_1.out"))) == 1
+
+
+@pytest.mark.slow
+def test_a_bundle_is_all_that_a_machine_needs(shell: Shell, home: Path) -> None:
+    _push(shell, "true", "true")
+    assert shell.here("bundle", "-o", "pilot.pyz").code == 0
+    place = home / "bundled"
+    answer = shell.here("submit", "ssh", "--host=node1", f"--directory={place}", "--bundle=pilot.pyz")
+    assert answer.code == 0, answer.err
+    _wait(shell, lambda: not _jobs(shell))
+    assert shell.here("status", "--json").json["done"] == 2
+    assert stat.S_IMODE((place / "pilot.pyz").stat().st_mode) == 0o600
 
 
 def test_a_problem_over_there_is_told_whole(shell: Shell) -> None:

@@ -52,7 +52,7 @@ def _over(shell: Shell) -> Any:
 # --- From the start to the end ---
 
 
-@pytest.mark.parametrize("system", list(IDS))
+@pytest.mark.parametrize("system", ["pbs", pytest.param("torque", marks=pytest.mark.slow), "htcondor"])
 def test_pilots_are_submitted_work_and_are_known_to_have_ended(shell: Shell, system: str) -> None:
     answer = shell.here("submit", *_args(system), "--pilots", "3", "--setup", FAIL_ONE, "--", "-v")
     assert answer.code == 0, answer.err
