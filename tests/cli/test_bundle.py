@@ -488,6 +488,8 @@ def test_without_room_in_any_temporary_directory_no_token_is_touched(node: Node,
         assert (ended.returncode, ended.stdout) == (1, "")
         assert ended.stderr.startswith("picas: this machine has no room for temporary files: ")
         assert "--scratch DIR" in ended.stderr
+        ended = covered("push", "--pool", pool, "-")
+        assert ended.stderr.startswith("picas: <stdin>: it cannot be copied to a temporary file: No usable")
         ended = covered("run", "--pool", pool, HOME="/tmp")
         assert ended.returncode == 1
         assert (

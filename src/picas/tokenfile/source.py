@@ -140,13 +140,16 @@ class Source:
 
     def _copied(self, stream: BinaryIO) -> BinaryIO:
         """A temporary file, with no name that could be left behind, that holds what the stream gives."""
-        copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        place = "a temporary file"
+        copy: BinaryIO | None = None
         try:
+            copy = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+            place = tempfile.gettempdir()
             shutil.copyfileobj(stream, copy, _BUFFER_BYTES)
             copy.flush()
         except OSError as error:
-            copy.close()
-            place = tempfile.gettempdir()
+            if copy is not None:
+                copy.close()
             raise TokenFileError(
                 self.name,
                 0,
