@@ -67,7 +67,7 @@ def test_how_long_tokens_take_is_measured_by_kind() -> None:
     latest = [ended(n) for n in (10, 20, 30.0)] + [ended(500, cores=8) for _ in range(3)]
     latest += [ended(9999, exit_code=1), ended(True), ended("long"), ended(-1), ended(5, cores=64)]
     found = demand(PLAN, [tally(1, walltime="1h"), tally(1, cores=8)], latest)
-    assert (found.of["SingleCore"].seconds, found.of["SingleCore"].source) == (20.0, "the last 3 took")
+    assert (found.of["SingleCore"].seconds, found.of["SingleCore"].source) == (20.0, "what the last 3 took")
     assert found.of["MultiCore"].seconds == 500.0
     assert found.of["gpu"].seconds is None
 
@@ -136,7 +136,7 @@ def test_a_pilot_with_many_cores_is_worth_as_much_more_work() -> None:
     waiting = demand(PLAN, [tally(1000, cores=2)], [ended(36, cores=2)] * 3)
     found = decide(PLAN, waiting, Standing(), 0.0)
     assert [each.start for each in found] == [0, 10, 0]  # 1000 × 2 cores × 36 s ÷ (8 cores × 900 s)
-    assert found[1].why == ("one for each 15 min of work",)
+    assert found[1].why == ("one for each 15 min of work, by what the last 3 took",)
 
 
 def test_tokens_that_do_not_fill_a_pilot_get_one_each() -> None:

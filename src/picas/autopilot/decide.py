@@ -93,7 +93,7 @@ def _wanted(profile: Profile, waiting: Waiting, running: int) -> tuple[int, str]
     worth = max(1, math.ceil(work / (profile.work_per_pilot * profile.cores) - _ROUNDING))
     if worth >= most:
         return most, "room for all at once"
-    return worth, f"one for each {_time(profile.work_per_pilot)} of work"
+    return worth, f"one for each {_time(profile.work_per_pilot)} of work, by {waiting.source}"
 
 
 def _unless_failing(decision: Decision, limits: Limits, now: float) -> Decision:

@@ -145,11 +145,11 @@ def _measured(plan: Plan, latest: Iterable[Token]) -> defaultdict[str, list[floa
 def _seconds(profile: Profile, walls: Sequence[float], kind: _Kind) -> tuple[float | None, str]:
     """How long a token of this kind takes, and how that is known."""
     if len(walls) >= ENOUGH:
-        return sum(walls) / len(walls), f"the last {len(walls)} took"
+        return sum(walls) / len(walls), f"what the last {len(walls)} took"
     if kind.declaring and kind.declaring == sum(kind.tokens.values()):
-        return kind.declared / kind.declaring, "they declare"
+        return kind.declared / kind.declaring, "what they declare"
     if profile.token_time is not None:
-        return profile.token_time, "token-time says"
+        return profile.token_time, "what token-time says"
     if walls:
-        return sum(walls) / len(walls), f"the last {len(walls)} took"
+        return sum(walls) / len(walls), f"what the last {len(walls)} took"
     return None, ""

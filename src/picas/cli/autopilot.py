@@ -299,6 +299,7 @@ class LookView(output.View):
             "waiting": waiting.tokens,
             "locked": waiting.running,
             "seconds": waiting.seconds,
+            "by": waiting.source or None,
             "queued": each.queued,
             "running": each.running,
             "wanted": each.wanted,
