@@ -378,9 +378,25 @@ def test_a_slurm_that_is_down_ends_no_job(picas: Shell, fakes: Fakes) -> None:
     answer = picas.here("submit", "status")
     assert answer.code == 1
     assert "Unable to contact slurm controller" in answer.err
+    assert "\n77 " in answer.out
     fakes.add("squeue", "echo '77|RUNNING|None'")
     [job] = picas.here("submit", "status", "--json").json["jobs"]
     assert job["alive"] == 1
+
+
+def test_of_several_batch_systems_those_that_answer_are_told(picas: Shell, fakes: Fakes) -> None:
+    fakes.add("qsub", "echo 5.server")
+    fakes.add("qstat", "echo down >&2; exit 1")
+    assert picas.here("submit", "pbs").code == 0
+    assert picas.here("submit", "slurm").code == 0
+    answer = picas.here("submit", "status", "--json")
+    assert answer.code == 1
+    assert answer.error["message"].endswith("\ndown")
+    assert [(job["launcher"], job["pilots_in"]["running"]) for job in answer.json["jobs"]] == [
+        ("pbs", 0),
+        ("slurm", 1),
+    ]
+    assert [job["alive"] for job in answer.json["jobs"]] == [1, 1]
 
 
 def test_cancel_takes_all_jobs_or_those_named(picas: Shell, fakes: Fakes) -> None:

@@ -15,6 +15,7 @@ from picas.launchers.execute import ANSWER_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from picas.errors import LaunchError
     from picas.launchers.book import Job
     from picas.launchers.submit import Progress
 
@@ -80,10 +81,11 @@ class Systems(VerbGroup):
 class StatusView(output.View):
     """How far the jobs are."""
 
-    def __init__(self, pool: str, found: Sequence[Progress], over: Sequence[Job]) -> None:
+    def __init__(self, pool: str, found: Sequence[Progress], over: Sequence[Job], *, answered: bool) -> None:
         self.pool = pool
         self.found = found
         self.over = over
+        self.exit_code = 0 if answered else 1
 
     def data(self) -> dict[str, Any]:
         """See docs/reference/json.md."""
@@ -190,7 +192,11 @@ def status(call: options.Call, /, *, everything: bool, patience: float) -> outpu
     url = submitting.pool_url(call)
     book = Book(url)
     over = [job for job in book.jobs(ended=True) if job.ended is not None] if everything else []
-    return StatusView(url, submit.status(book, seconds=patience), over)
+    problems: list[LaunchError] = []
+    found = submit.status(book, seconds=patience, on_problem=problems.append)
+    for error in problems:
+        output.fail(error, as_json=call.as_json)
+    return StatusView(url, found, over, answered=not problems)
 
 
 @command.command("cancel", help=_CANCEL, short_help="Take jobs back.")

@@ -6,7 +6,7 @@ import contextlib
 import re
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from picas.launchers.base import JobStatus, Launcher, Request, Script
     from picas.launchers.book import Book, Job
-
-    Execute = Callable[..., str]
 
 LAUNCHERS = {
     "slurm": "picas.launchers.slurm:Slurm",
@@ -179,33 +177,57 @@ class Progress:
         return sum(self.counts.get(phase, 0) for phase in (Phase.QUEUED, Phase.RUNNING, Phase.UNKNOWN))
 
 
-def status(book: Book, *, seconds: float = ANSWER_SECONDS) -> list[Progress]:
+def status(
+    book: Book,
+    *,
+    seconds: float = ANSWER_SECONDS,
+    on_problem: Callable[[LaunchError], None] | None = None,
+) -> list[Progress]:
     """How far the jobs are that may still have pilots; those that turn out to be over are noted as ended.
 
+    Args:
+        on_problem: gets the errors of batch systems that do not answer; the others are asked all the same.
+
     Raises:
-        LaunchError: a batch system does not answer. Nothing is taken for ended then.
+        LaunchError: a batch system does not answer, and there is no `on_problem`.
     """
     found: list[Progress] = []
     jobs = book.jobs()
     for name in dict.fromkeys(job.launcher for job in jobs):
-        launcher = load(name)
         of_launcher = [job for job in jobs if job.launcher == name]
-        ids = [each for job in of_launcher for each in job.ids]
-        told: Sequence[JobStatus] = ()
-        if ids:
-            printed = execute(launcher.status_argv(ids), seconds=seconds, forgiven=launcher.forgiven)
-            told = launcher.parse_status(printed, ids)
-        by_id: dict[str, list[JobStatus]] = {}
-        for each in told:
-            by_id.setdefault(each.submitted_as, []).append(each)
-        for job in of_launcher:
-            progress = judge(job, [each for id_ in job.ids for each in by_id.get(id_, [])], time.time())
-            if not progress.alive:
-                outcome = ", ".join(f"{count} {detail}" for detail, count in progress.details.items())
-                with contextlib.suppress(LaunchError):  # then it is asked about once more
-                    progress = Progress(book.ended(job, outcome), progress.counts, progress.details)
-            found.append(progress)
+        try:
+            by_id = _ask(load(name), [each for job in of_launcher for each in job.ids], seconds)
+        except LaunchError as error:
+            if on_problem is None:
+                raise
+            on_problem(error)
+            found += [
+                Progress(job, {Phase.UNKNOWN: job.pilots}) for job in of_launcher
+            ]  # none is taken for ended
+        else:
+            for job in of_launcher:
+                told = [each for id_ in job.ids for each in by_id.get(id_, ())]
+                found.append(_noted(book, judge(job, told, time.time())))
     return sorted(found, key=lambda each: each.job.asked)
+
+
+def _ask(launcher: Launcher, ids: Sequence[str], seconds: float) -> dict[str, list[JobStatus]]:
+    """What a batch system says, under the ids that were told when the jobs were submitted."""
+    by_id: dict[str, list[JobStatus]] = {}
+    if ids:
+        printed = execute(launcher.status_argv(ids), seconds=seconds, forgiven=launcher.forgiven)
+        for each in launcher.parse_status(printed, ids):
+            by_id.setdefault(each.submitted_as, []).append(each)
+    return by_id
+
+
+def _noted(book: Book, progress: Progress) -> Progress:
+    if progress.alive:
+        return progress
+    outcome = ", ".join(f"{count} {detail}" for detail, count in progress.details.items())
+    with contextlib.suppress(LaunchError):  # then it is asked about once more
+        return replace(progress, job=book.ended(progress.job, outcome))
+    return progress
 
 
 def judge(job: Job, told: Sequence[JobStatus], now: float) -> Progress:
