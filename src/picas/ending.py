@@ -45,6 +45,9 @@ EXIT_STOPPED = 128 + signal.SIGTERM
 ALARM = signal.SIGURG
 """What the main thread gets: a signal that does nothing to those who do not expect it."""
 
+ALARM_SECONDS = 1.0
+"""How often it gets it: the first may come just before it begins to sleep, and wake nobody."""
+
 
 def told_now(notice: Notice) -> Ending:
     """The end of a pilot's time that nobody knew of until the pilot itself got the signal."""
@@ -118,14 +121,16 @@ class Ending:
     # --- For work in the pilot's own process ---
 
     def ring_main_thread(self) -> threading.Event:
-        """Let the main thread get `ALARM` when it is time to stop, unless this event is set before."""
+        """Let the main thread get `ALARM` when it is time to stop, and each second from then on, until this event is set."""
         answered = threading.Event()
         main = threading.main_thread().ident
         assert main is not None
 
         def ring() -> None:
-            if not answered.wait(max(0.0, self.stops_at - time.monotonic())):
+            pause = max(0.0, self.stops_at - time.monotonic())
+            while not answered.wait(pause):
                 signal.pthread_kill(main, ALARM)
+                pause = ALARM_SECONDS
 
         threading.Thread(target=ring, name=THREAD_MARK + "end", daemon=True).start()
         return answered

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
+import threading
 from typing import TYPE_CHECKING, Any, Callable
 
 from picas.children import in_main_thread
 from picas.ending import ALARM
+from picas.inprocess import THREAD_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     Handler = Callable[[int, "FrameType | None"], None]
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+NUDGES = (0.1, 0.4, 1.5)
+"""Pauses after a signal, seconds, before the main thread is woken in case it sleeps although it was to hear of it."""
 
 
 @contextlib.contextmanager
@@ -56,17 +62,47 @@ def heeded(
 
 
 @contextlib.contextmanager
-def alarmed(ending: Ending | None, on_alarm: Callable[[], None]) -> Iterator[None]:
-    """Let a function that runs in the main thread be interrupted when the time is over."""
-    if ending is None or not in_main_thread():
+def alarmed(children: Children, ending: Ending | None, on_alarm: Callable[[], None]) -> Iterator[None]:
+    """Let a function that runs in the main thread be interrupted: by signals, and when the time is over.
+
+    Python runs handlers between two steps of a program, or when a signal breaks off what the system was asked for. One
+    that comes just before a program asks to sleep for long is noted, and breaks off nothing. So a thread hears of each
+    as well, and has the main thread looked after a few times.
+
+    Args:
+        on_alarm: called when the time may be over.
+    """
+    if not in_main_thread():
         yield
         return
+    main = threading.main_thread().ident
+    assert main is not None
     before = signal.signal(ALARM, lambda *_: on_alarm())
-    answered = ending.ring_main_thread()
+    over = threading.Event()
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+
+    def nudge() -> None:
+        while numbers := heard.recv(64):
+            children.ring()
+            for seconds in NUDGES if set(numbers) & set(STOP_SIGNALS) else ():
+                if over.wait(seconds):
+                    return
+                signal.pthread_kill(main, ALARM)
+
+    thread = threading.Thread(target=nudge, name=THREAD_MARK + "nudge", daemon=True)
+    thread.start()
+    wakeup = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    answered = ending.ring_main_thread() if ending is not None else over
     try:
         yield
     finally:
         answered.set()
+        over.set()
+        signal.set_wakeup_fd(wakeup)
+        told.close()
+        thread.join()
+        heard.close()
         signal.signal(ALARM, before if before is not None else signal.SIG_DFL)
 
 

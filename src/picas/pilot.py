@@ -43,6 +43,7 @@ from picas.work import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from types import FrameType
 
     from picas.budgets import Budgets
@@ -155,6 +156,7 @@ class Pilot:
     _horizon: Horizon | None = None
     _sweep_at: float | None = None
     _solo: Solo | None = None
+    _rung = False
 
     def __init__(  # noqa: PLR0913 - each is a choice that users make by name
         self,
@@ -330,7 +332,7 @@ class Pilot:
                 self._supply.start()
                 self._courier.start()
                 try:
-                    with alarmed(self._ending if self._solo is not None else None, self._on_alarm):
+                    with self._alarmed(self._children):
                         self._check_machine()
                         self._loop()
                 finally:
@@ -688,8 +690,15 @@ class Pilot:
             self._solo.heed(self._on_signal)
         self._children.ring()
 
+    def _alarmed(self, children: Children) -> AbstractContextManager[None]:
+        if self._solo is None:
+            return contextlib.nullcontext()
+        return alarmed(children, self._ending, self._on_alarm)
+
     def _on_alarm(self) -> None:
-        if self._ending is not None and self._ending.over:
+        """Stop what runs in this process if the time is over; once, since it may be clearing up when this comes again."""
+        if self._ending is not None and self._ending.over and not self._rung:
+            self._rung = True
             self._reason = self._reason or "walltime"
             self._interrupt()
 

@@ -181,6 +181,20 @@ def test_a_function_in_the_pilots_own_process_is_interrupted(bench, eventually, 
     assert bench.token("token_1").attempt == 0
 
 
+def test_a_signal_that_breaks_off_no_sleep_is_heeded_nevertheless(bench):
+    # As one does that comes just before the sleep begins: another thread gets it, the one that sleeps is not woken.
+    bench.push("x")
+    body = "threading.Thread(target=elsewhere).start(); time.sleep(1000)"
+    elsewhere = """
+import signal, threading, time
+def elsewhere():
+    time.sleep(0.5)
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+"""
+    assert bench.start(elsewhere + SLEEPER.format(body=body)).summary()["reason"] == "signal"
+    assert bench.token().state.value == "todo"
+
+
 def test_a_function_that_catches_everything_is_interrupted_by_the_second_signal(bench, eventually):
     caught = "print('caught'); pathlib.Path(os.environ['TEST_SCRATCH'], '..', 'began-caught').touch()"
     body = f"try: time.sleep(1000)\n    except BaseException: {caught}\n    time.sleep(1000)"
