@@ -20,7 +20,8 @@ TOOLS = ("sh", "chmod", "mkdir", "uname", "seq", "tail")
 
 def pythons() -> dict[str, Path]:
     """Pythons of this machine that are no virtual environment's, by their versions."""
-    found = {f"{sys.version_info[0]}.{sys.version_info[1]}": Path(sys._base_executable)}  # type: ignore[attr-defined]
+    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    found = {own: Path(sys.base_prefix, "bin", f"python{own}")}
     for path in Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python3"):
         version = re.match(r"3\.\d+", path.parts[-3])
         if version:
