@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picas.autopilot.loop import Autopilot
-from picas.autopilot.profiles import parse
+from picas.autopilot.planfile import parse
 from picas.errors import PoolUnavailable
 from picas.launchers.book import Book
 from picas.pool import open_pool

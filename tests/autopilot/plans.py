@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picas.autopilot.profiles import parse
+from picas.autopilot.planfile import parse
 from picas.launchers.base import Phase
 from picas.launchers.book import Job
 from picas.launchers.submit import Progress

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.autopilot.conftest import PATIENCE_SECONDS, Site
 
-from picas.autopilot.profiles import parse
+from picas.autopilot.planfile import parse
 
 if TYPE_CHECKING:
     from picas.autopilot.profiles import Plan

@@ -9,7 +9,8 @@ import pytest
 from tests.autopilot.plans import PATH, THREE_KINDS, plan_of
 
 from picas.autopilot.needs import FIELDS, Need, body_of, need_of
-from picas.autopilot.profiles import Limits, parse, read, words_of
+from picas.autopilot.planfile import parse, read
+from picas.autopilot.profiles import Limits, words_of
 from picas.errors import ConfigError
 from picas.selection import Selection
 
@@ -167,7 +168,8 @@ def test_settings_for_all_kinds_stand_above_them() -> None:
         (ONE + 'where = "cores = 4"', "'profiles.A.where': the condition is not understood"),
         (ONE + "where = 5", "'profiles.A.where' must be text"),
         (ONE + 'run = "--wait"', "'profiles.A.run' must be a list of strings"),
-        (ONE + "run = ['--where=x']", "--where"),
+        (ONE + "run = ['--where=x']", "'profiles.A.run' has --where=x"),
+        (ONE + "run = ['--wait']", "Pilots have to leave"),
         (ONE + "pilots = 5", "'profiles.A.pilots' is not for this file"),
         (ONE + "module = {a = 1}", "'profiles.A.module' must be text, a number"),
         (ONE + 'signal = "NONE@5"', "'profiles.A.signal' must be a signal"),

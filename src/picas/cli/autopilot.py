@@ -91,11 +91,11 @@ def _interval(given: str) -> float:
 @click.pass_context
 def command(ctx: click.Context, call: options.Call, /, *, file: str, **given: Any) -> output.View | None:
     """Look after a pool; the help is `_HELP`."""
-    from picas.autopilot import loop, profiles  # noqa: PLC0415 - start-up of the help
+    from picas.autopilot import loop, planfile  # noqa: PLC0415 - start-up of the help
     from picas.launchers.book import Book  # noqa: PLC0415
 
     limits = {"pilots": given["max_pilots"], "queued": given["max_queued"], "per_hour": given["per_hour"]}
-    plan = profiles.read(Path(file)).within(**limits)
+    plan = planfile.read(Path(file)).within(**limits)
     submit = Submitter(ctx, given["patience"])
     url = submitting.pool_url(call)
     submit.check(plan, file)
