@@ -8,8 +8,13 @@ import shutil
 import socket
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pytest
 from tests.couchdb.processes import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _PLACES = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
 
@@ -47,9 +52,28 @@ Host *
 """
 
 
-def missing() -> list[str]:
-    """What of it is not installed here."""
-    return [name for name in ("sshd", "ssh", "ssh-keygen") if shutil.which(name, path=_PLACES) is None]
+def serving(environment: dict[str, str]) -> Iterator[SshServer]:
+    """The server, for a fixture. Where it is not installed, or lets nobody in, tests are skipped, and fail in CI.
+
+    Args:
+        environment: what processes find in their environment that ssh starts.
+    """
+    missing = [name for name in ("sshd", "ssh", "ssh-keygen") if shutil.which(name, path=_PLACES) is None]
+    if missing:
+        _give_up(f"not installed: {', '.join(missing)}")
+    with SshServer(environment) as server:
+        tried = subprocess.run(
+            [*shlex.split(server.client), "node1", "true"], check=False, capture_output=True
+        )
+        if tried.returncode != 0:  # an account that is locked, for one
+            _give_up(f"nobody gets in: {tried.stderr.decode()}{server.log_tail()}")
+        yield server
+
+
+def _give_up(problem: str) -> None:
+    if "CI" in os.environ:
+        pytest.fail(problem)
+    pytest.skip(problem)
 
 
 class SshServer(Server):
@@ -72,6 +96,10 @@ class SshServer(Server):
     def client(self) -> str:
         """The value of PICAS_SSH."""
         return f"ssh -F {shlex.quote(str(self.folder / 'client'))}"
+
+    def __enter__(self) -> SshServer:
+        self.start()
+        return self
 
     def write_files(self) -> None:
         if os.geteuid() == 0:

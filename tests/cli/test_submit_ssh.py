@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.couchdb.processes import wait_until
-from tests.sshd import SshServer, missing
+from tests.sshd import SshServer, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,13 +34,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def sshd(home: Path) -> Iterator[SshServer]:
     """The server of the machines."""
-    if missing():
-        if "CI" in os.environ:
-            pytest.fail(f"not installed: {', '.join(missing())}")
-        pytest.skip(f"not installed: {', '.join(missing())}")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    with SshServer({"HOME": str(home), "PATH": path, "LC_ALL": "C.UTF-8"}) as server:
-        yield server
+    yield from serving({"HOME": str(home), "PATH": path, "LC_ALL": "C.UTF-8"})
 
 
 @pytest.fixture
@@ -185,7 +180,7 @@ def test_without_ssh_it_is_told(shell: Shell) -> None:
         (["--host=node1;reboot"], "'node1;reboot' is no host"),
         (["--hosts=nowhere"], "--hosts: nowhere cannot be read"),
         (["--host=node1", "--file=nothing"], "there is no file"),
-        (["--host=node1", "--gpus=1"], "no such option '--gpus'"),
+        (["--host=node1", "--gpus=1"], "no such option"),
     ],
 )
 def test_what_cannot_be_used_is_told_before_anything_is_done(
