@@ -14,7 +14,7 @@ from picas.autopilot.demand import Waiting
 from picas.autopilot.record import Failing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from picas.autopilot.demand import Demand
     from picas.autopilot.profiles import Limits, Plan, Profile
@@ -52,17 +52,27 @@ class Decision:
 
 
 def decide(
-    plan: Plan, demand: Demand, standing: Standing, now: float, paused: str | None = None
+    plan: Plan,
+    demand: Demand,
+    standing: Standing,
+    now: float,
+    paused: str | None = None,
+    silent: Collection[str] = (),
 ) -> list[Decision]:
     """How many to start, of each kind in the order of the plan.
 
     Args:
         now: Unix seconds.
         paused: why nothing is to be claimed in this pool; None if it may be.
+        silent: batch systems that do not say how far their jobs are.
     """
     decisions = [_wish(profile, demand, standing) for profile in plan.profiles]
     if paused is not None:
         return [_cut(each, 0, "the pool is paused") for each in decisions]
+    decisions = [
+        _cut(each, 0, "its batch system does not answer") if each.profile.launcher in silent else each
+        for each in decisions
+    ]
     decisions = [_within_own(_unless_failing(each, plan.limits, now)) for each in decisions]
     room, name = min(_rooms(plan.limits, standing))
     allowed = shared([each.start for each in decisions], room)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Callable
 
 from picas import machine
@@ -14,6 +14,7 @@ from picas.autopilot.decide import decide
 from picas.autopilot.demand import LATEST, Demand, demand
 from picas.autopilot.needs import body_of
 from picas.errors import LaunchError, PoolRefused
+from picas.launchers.base import Phase
 from picas.launchers.execute import NotHeard
 from picas.launchers.submit import status
 from picas.orders import Orders
@@ -53,7 +54,7 @@ class Look:
         decisions: of each kind of pilots.
         started: jobs that were submitted.
         refused: by kind of pilots, what its batch system said that did not take a job.
-        problem: why nothing could be decided; "" if it could.
+        problem: what batch systems said that do not tell how far their jobs are; "" if all did.
         busy: who looks after this pool instead; None if nobody else does.
         left: pilots that are queued or running, those among them that were started now.
         over: there is nothing to do any more for the pilots that are offered, and none of them left.
@@ -130,10 +131,8 @@ class Autopilot:
         held = self._fleet.hold(HELD, self._who, 0.0 if dry else self._lease)
         if not (dry or held.mine):
             return Look(time.time(), busy=held.who)
-        try:
-            found = status(self._book, seconds=self._patience)
-        except LaunchError as error:
-            return Look(time.time(), problem=str(error))
+        problems: list[LaunchError] = []
+        found = status(self._book, seconds=self._patience, on_problem=problems.append)
         orders = Orders(self._fleet.control()[0])
         latest = self._pool.store.latest(LATEST)
         wanted = demand(self._plan, self._claimable(orders.held_back), latest)
@@ -141,11 +140,14 @@ class Autopilot:
         now = time.time()
         names = [profile.name for profile in self._plan.profiles]
         standing = record.standing(names, found, self._started(now), remembered)
-        decisions = decide(self._plan, wanted, standing, now, orders.paused)
-        look = Look(now, wanted, tuple(decisions), left=standing.alive)
+        decisions = decide(
+            self._plan, wanted, standing, now, orders.paused, _silent(found) if problems else ()
+        )
+        problem = "\n".join(map(str, problems))
+        look = Look(now, wanted, tuple(decisions), problem=problem, left=standing.alive)
         if not dry:
             look = self._act(look, remembered)
-        return _ended(look) if self._nothing_left(look) else look
+        return replace(look, over=self._nothing_left(look))
 
     def _claimable(self, held_back: Sequence[Selection]) -> list[Tally]:
         """What waits and runs, without what people have paused, as far as the fields that are counted by tell that."""
@@ -196,7 +198,7 @@ class Autopilot:
         if busy is None:
             self._fleet.hold(HELD, self._who, self._lease, remembered)
         left = look.left + sum(job.pilots for job in started)
-        return Look(look.at, look.demand, look.decisions, tuple(started), refused, busy=busy, left=left)
+        return replace(look, started=tuple(started), refused=refused, busy=busy, left=left)
 
     def _nothing_left(self, look: Look) -> bool:
         waiting = look.demand.todo - sum(each.count for each in look.demand.unfit)
@@ -205,5 +207,7 @@ class Autopilot:
         return self._pool.store.next_due() is None
 
 
-def _ended(look: Look) -> Look:
-    return Look(look.at, look.demand, look.decisions, look.started, look.refused, over=True)
+def _silent(found: Sequence[Progress]) -> set[str]:
+    """Batch systems that say nothing of any of their jobs."""
+    said = {each.job.launcher for each in found if set(each.counts) - {Phase.UNKNOWN}}
+    return {each.job.launcher for each in found} - said

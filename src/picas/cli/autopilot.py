@@ -316,14 +316,13 @@ class LookView(output.View):
         if look.busy is not None and not look.decisions:
             yield f"{_who(look.busy)} looks after this pool already: nothing was done"
             return
-        if look.problem:
-            yield f"nothing was started: {text.visible(look.problem, keep=chr(10))}"
-            return
         rows = [_HEAD, *map(_row, look.decisions)]
         for number, line in enumerate(text.columns(rows, right=(1, 2, 3, 4, 5, 6))):
             yield screen.fit(screen.style(line, "dim") if number == 0 else line)
         for each in look.decisions:
             yield from self._reasons(each)
+        if look.problem:
+            yield screen.style(_shown(look.problem), "yellow")
         yield from self._unfit(screen)
         for job in look.started:
             ids = " ".join(job.ids[:1]) + (f" … {job.ids[-1]}" if len(job.ids) > 1 else "")
@@ -337,12 +336,12 @@ class LookView(output.View):
             )
 
     def _reasons(self, each: Decision) -> Iterator[str]:
-        yield f"{each.profile.name}: {text.visible('; '.join(each.why), keep=chr(10))}"
+        yield f"{each.profile.name}: {_shown('; '.join(each.why))}"
         if each.held_until is not None:
             yield f"  the next one is tried at {text.clock(each.held_until)}, or now with --retry"
         refused = self.look.refused.get(each.profile.name)
         if refused:
-            yield f"  not started: {text.visible(refused, keep=chr(10))}"
+            yield f"  not started: {_shown(refused)}"
 
     def _unfit(self, screen: output.Screen) -> Iterator[str]:
         from picas.autopilot.profiles import words_of  # noqa: PLC0415 - start-up of the help
@@ -392,6 +391,11 @@ def _row(each: Decision) -> tuple[str, ...]:
         "?" if seconds is None else text.duration(seconds),
         *map(text.number, counts),
     )
+
+
+def _shown(said: str) -> str:
+    """What a batch system said, in as many lines."""
+    return text.visible(said, keep="\n")
 
 
 def _who(busy: Any) -> str:
