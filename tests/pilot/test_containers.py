@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from picas.errors import InvalidInput
 from picas.staging.plan import Staging
 
 GOLDEN = Path(__file__).parent / "golden"
+PATIENCE = 120.0
 
 
 @pytest.fixture
@@ -158,8 +160,8 @@ def test_work_that_ends_with_the_runtimes_code_fails_by_itself(bench, machine, r
 @pytest.mark.parametrize("runtime", ["docker", "apptainer"])
 def test_a_container_ends_with_its_token(bench, machine, runtime):
     runtimes.put(machine, runtime)
-    bench.push("trap '' TERM; touch here; while :; do sleep 0.05; done")
-    summary = bench.run(container=Container("image"), task_timeout=1.0, grace=0.3)
+    bench.push("trap '' TERM; while :; do sleep 0.05; done")
+    summary = bench.run(container=Container("image"), task_timeout=2.0, grace=0.3)
     assert summary.error == 1
     assert bench.token()["exit_code"] == 124
     claim = bench.token().run["claim"]
@@ -168,10 +170,15 @@ def test_a_container_ends_with_its_token(bench, machine, runtime):
     assert not bench.alive(pilots=True)
 
 
-def test_a_warning_reaches_the_work_in_the_container(bench, machine):
+def test_a_warning_reaches_the_work_in_the_container(bench, machine, eventually):
     runtimes.put(machine, "docker")
-    bench.push("trap 'echo warned; exit 0' USR1; while :; do sleep 0.05; done")
-    assert bench.run(container=Container("image"), until="+4s", signal="USR1@3").done == 1
+    ready = bench.path / "ready"
+    bench.push(f"trap 'echo warned; exit 0' USR1; touch {ready}; while :; do sleep 0.05; done")
+    command = [sys.executable, "-m", "picas", "--pool", bench.url, "run", "--signal", "USR1@120"]
+    with subprocess.Popen([*command, "--container", "image"], stderr=subprocess.DEVNULL) as pilot:
+        eventually(ready.exists)
+        pilot.send_signal(signal.SIGUSR1)
+        assert pilot.wait(PATIENCE) == 0
     assert bench.out() == "warned\n"
 
 
@@ -211,7 +218,7 @@ def picas_run(bench):
     bench.push("a")
     command = [sys.executable, "-m", "picas", "--pool", bench.url, "run", "--scratch", str(bench.scratch)]
     return lambda *args: subprocess.run(
-        [*command, *args], capture_output=True, text=True, check=False, timeout=120
+        [*command, *args], capture_output=True, text=True, check=False, timeout=PATIENCE
     )
 
 

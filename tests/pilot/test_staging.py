@@ -13,8 +13,8 @@ import pytest
 
 from picas import orders
 from picas.budgets import Budgets
+from picas.finishing import Result
 from picas.keys import KeyFiles
-from picas.pool import Result
 from picas.records import loaded_result, text_of
 from picas.staging.plan import Staging
 from picas.stores.base import Change
@@ -226,7 +226,7 @@ def hold(site, data):
 
 def test_a_time_limit_holds_for_staging_while_other_slots_go_on(bench, data, hold):
     bench.push({"input": f"touch {bench.path}/ran", "stage_in": data}, *["true"] * 5)
-    summary = bench.run(staging=chosen(), task_timeout=1.5, workers=2, max_tasks=6)
+    summary = bench.run(staging=chosen(), task_timeout=5.0, workers=2, max_tasks=6)
     assert (summary.done, summary.retried) == (5, 1)
     last = bench.token().history[-1]
     assert (last["exit_code"], last["failure"]) == (124, "infrastructure")
@@ -261,16 +261,19 @@ def test_a_token_can_be_cancelled_while_its_files_come(bench, site, data, hold, 
     assert not bench.alive()
 
 
-def test_a_warning_reaches_the_work_through_the_process_that_stages(bench, site, data):
+def test_a_warning_reaches_the_work_through_the_process_that_stages(bench, site, data, eventually):
+    ready = bench.path / "ready"
     bench.push(
         {
-            "input": "trap 'echo saved > saved; exit 0' USR1; touch \"$OLDPWD/x\" ready; while :; do sleep 0.05; done",
+            "input": f"trap 'echo saved > saved; exit 0' USR1; touch {ready}; while :; do sleep 0.05; done",
             "stage_in": data,
             "stage_out": {"url": f"{site.url}/saved", "path": "saved"},
         }
     )
-    summary = bench.run(staging=chosen(), until="+4s", signal="USR1@3")
-    assert summary.done == 1
+    pilot = bench.start(signal="USR1@120")
+    eventually(ready.exists)
+    pilot.signal(signal.SIGUSR1)
+    assert pilot.summary()["done"] == 1
     assert site.files["/saved"] == b"saved\n"
 
 

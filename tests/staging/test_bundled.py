@@ -13,6 +13,8 @@ import pytest
 
 from picas.pool import open_pool
 
+pytestmark = pytest.mark.slow
+
 DATA = os.urandom(100_000)
 
 

@@ -91,6 +91,7 @@ def test_the_example_of_a_token_is_one():
     assert (fetched.path, brought.path, brought.checksum) == ("raw.fits.gz", "*.txt", "adler32")
 
 
+@pytest.mark.slow
 def test_files_for_all_tokens(desk):
     raw = desk.path / "project" / "raw"
     raw.mkdir(parents=True)
@@ -105,6 +106,7 @@ def test_files_for_all_tokens(desk):
     assert uploads["out.txt"]["size"] == 4
 
 
+@pytest.mark.slow
 def test_a_command_of_the_users(desk):
     shutil.move(desk.program("rclone", 'echo "$@" > "$3"'), desk.bin / "rclone")
     desk.pool.push([{"input": "cat 7.fits", "stage_in": "surf:bucket/7.fits"}])
@@ -114,6 +116,7 @@ def test_a_command_of_the_users(desk):
     assert said.startswith("copyto surf:bucket/7.fits /")
 
 
+@pytest.mark.slow
 def test_a_site_with_credentials(desk, site):
     site.login = "Bearer s3cret"
     site.folders.add("/results/")
@@ -126,6 +129,7 @@ def test_a_site_with_credentials(desk, site):
     assert site.files["/results/fit.txt"] == b"x\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [line for block in console(CONTAINERS) for line in block])
 def test_commands_in_containers(desk, command):
     runtimes.put(desk.bin, "apptainer", "docker")
