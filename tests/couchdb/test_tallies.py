@@ -34,11 +34,11 @@ EXPECTED = [((4, 1), 2), ((4, 2), 1)]
 def test_it_is_one_of_our_own_and_may_be_removed(store: CouchStore, database: str) -> None:
     assert counted(store) == EXPECTED
     (found,) = [each for each in store.designs.survey() if each.name == NAME]
-    assert (found.judged.kind, found.judged.ours, found.judged.standing) == ("own", True, "current")
+    assert (found.judged.kind, found.judged.ours, found.judged.standing) == ("fields", True, "current")
     assert found.rows == {"count": 3}
     store.designs.create_own()
     assert counted(store) == EXPECTED
-    store.designs.remove(NAME, force=True)
+    store.designs.remove(NAME)
     assert ask(database, "GET", f"/_design/{NAME}")[0] == 404
     assert counted(store) == EXPECTED
     store.close()

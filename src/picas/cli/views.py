@@ -123,6 +123,7 @@ def _about(found: Found) -> Iterator[str]:
         return
     yield {
         "own": "PiCaS's own",
+        "fields": "PiCaS's own, for autopilot",
         "guard": "PiCaS's rules for members",
         "building": "being built to replace another",
         "classic": "classic",

@@ -64,7 +64,7 @@ class Judged:
     """What a design document is to us.
 
     Attributes:
-        kind: ``own``: ours, for claiming; ``guard``: ours, which says who may write what; ``classic``: the five classic views; ``building``: views that are
+        kind: ``own``: ours, for claiming; ``fields``: ours, for autopilot; ``guard``: ours, which says who may write what; ``classic``: the five classic views; ``building``: views that are
             to take the place of others; ``other``: what has nothing to do with PiCaS.
         ours: whether PiCaS has written it.
         standing: of ours ``current``, ``older``, ``newer`` (than this program) or ``edited`` by somebody else.
@@ -124,7 +124,9 @@ def judge(name: str, doc: Mapping[str, Any]) -> Judged:
     if name == GUARD:
         return Judged("guard", ours=bool(mark), standing=_standing_of_guard(doc, mark))
     if name.startswith(FIELDS) and mark:
-        return Judged("own", ours=True, standing="current" if digest(doc) == mark.get("digest") else "edited")
+        return Judged(
+            "fields", ours=True, standing="current" if digest(doc) == mark.get("digest") else "edited"
+        )
     wanted = own().get(name)
     if wanted is not None:
         return Judged("own", ours=True, standing=_standing(doc, mark, wanted, None))
