@@ -89,7 +89,7 @@ DefMemPerCPU=200
 SlurmdParameters=config_overrides
 MaxArraySize={array}
 ReturnToService=2
-KillWait=5
+KillWait=30
 MinJobAge=600
 JobRequeue=1
 # Tests wait for nothing: jobs begin when they come.

@@ -144,6 +144,7 @@ def test_the_example_runs_as_its_readme_says(site: Site) -> None:
     assert all("_" in token["slurm_job_id"] for token in site.tokens())
 
 
+@pytest.mark.slow
 def test_the_example_of_1x_runs(site: Site) -> None:
     folder = site.picas.directory / "classic"
     shutil.copytree(ROOT / "examples" / "classic", folder)
