@@ -63,10 +63,12 @@ def test_files_with_secrets_are_refused(name: str, picas: Shell) -> None:
 
 def test_files_that_only_speak_of_secrets_are_taken(tmp_path: Path) -> None:
     (tmp_path / "prog.py").write_text("password = input()\n", "utf-8")
+    (tmp_path / "program").write_text("#!/bin/sh\npassword=$1\n", "utf-8")
     (tmp_path / "public.pem").write_text("-----BEGIN CERTIFICATE-----\n", "utf-8")
     (tmp_path / "settings.toml").write_text('pool = "https://example.org/pool"\n# password = none\n', "utf-8")
     assert [file.name for file in userfiles.read(sorted(tmp_path.iterdir()))] == [
         "prog.py",
+        "program",
         "public.pem",
         "settings.toml",
     ]

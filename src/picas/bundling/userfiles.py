@@ -87,7 +87,8 @@ def _file(name: str, path: Path) -> UserFile:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeEncodeError as error:
         raise InvalidInput(f"the name of {path!r} is no text", "Rename it.") from error
-    if path.suffix.lower() in _CONFIGURATION and len(content) <= SEARCHED_BYTES:
+    is_program = content.startswith(b"#!")
+    if path.suffix.lower() in _CONFIGURATION and len(content) <= SEARCHED_BYTES and not is_program:
         for pattern, what in _SECRETS:
             if pattern.search(content):
                 raise InvalidInput(
