@@ -110,6 +110,14 @@ def test_more_pilots_than_an_array_may_have_become_the_fewest_arrays() -> None:
     assert "#SBATCH --array=0-1000\n" in scripts[0].text
 
 
+def test_more_arrays_than_anybody_wants_are_refused() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        Slurm().scripts(Request(pool=POOL, pilots=1001), limit=20)
+    assert refused.value.message.startswith("--pilots 1001: that would be 51 arrays")
+    assert refused.value.advice.startswith("Ask for 1000 or fewer")
+    assert len(Slurm().scripts(Request(pool=POOL, pilots=1000), limit=20)) == 50
+
+
 def test_where_nobody_tells_the_largest_array_it_is_slurms_own() -> None:
     assert [script.pilots for script in Slurm().scripts(Request(pool=POOL, pilots=1002))] == [1001, 1]
 

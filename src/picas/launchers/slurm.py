@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 DEFAULT_ARRAY = 1001
 """Slurm's own ``MaxArraySize``, for where nobody can be asked."""
 
+MOST_ARRAYS = 50
+"""More calls of sbatch than this no request makes."""
+
 _MEBIBYTE = 2**20
 
 _PHASES = {
@@ -74,7 +77,7 @@ class Slurm:
         """Arrays as large as the site allows; no array for one pilot.
 
         Raises:
-            InvalidInput: the template has a mistake, or the array is larger than the site's.
+            InvalidInput: the template has a mistake, or the array is larger than the site's, or there would be too many.
         """
         text = self.template() if template is None else template
         most = DEFAULT_ARRAY if limit is None else max(1, limit)  # 0: the site has switched them off
@@ -177,6 +180,11 @@ def highest(array: str) -> int:
 def _arrays(pilots: int, most: int) -> list[tuple[str, int]]:
     """The fewest arrays that have so many elements in all, with how many each has."""
     sizes = [most] * (pilots // most) + ([pilots % most] if pilots % most else [])
+    if len(sizes) > MOST_ARRAYS:
+        raise InvalidInput(
+            f"--pilots {pilots}: that would be {len(sizes)} arrays, since one has {most} elements at the most here",
+            f"Ask for {MOST_ARRAYS * most} or fewer: a pilot runs many tokens, one after the other.",
+        )
     return [(f"0-{size - 1}" if size > 1 else "", size) for size in sizes]
 
 
