@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Callable, Union
 
 from picas.backoff import Backoff
 from picas.errors import InvalidInput, PoolError, PoolUnavailable, TokenRefused, TokenTooLarge
+from picas.finishing import Result, Verdict
 from picas.inprocess import THREAD_MARK
-from picas.pool import Result, Verdict
 from picas.salvage import salvage
 from picas.scratch import remove
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from picas.courier import Courier
     from picas.ending import Ending
-    from picas.pool import Result
+    from picas.finishing import Result
     from picas.probe import QuickFailures
     from picas.runner import Runner
 

@@ -22,7 +22,7 @@ from picas.walltime import End, job_end, monotonic
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from picas.pool import Result
+    from picas.finishing import Result
     from picas.runner import Runner
     from picas.walltime import Notice
 

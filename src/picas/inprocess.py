@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, TextIO
 
 from picas.errors import InfrastructureError
+from picas.finishing import Result
 from picas.functions import Job, told
 from picas.harvest import MEMORY_LOG, collected_files
 from picas.payload import Payload, capped_log
-from picas.pool import Result
 from picas.tokens import Failure, Outcome, Usage, log_names
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class OwnWork(ABC):
 
     @abstractmethod
     def run(self, token: Token, interruptible: Interruptible) -> Result:
-        """Do the work of a token; how that went, with `picas.pool.Result.edits`.
+        """Do the work of a token; how that went, with `picas.finishing.Result.edits`.
 
         An exception ends the pilot, which leaves the token locked.
 

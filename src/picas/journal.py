@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from picas.budgets import Budgets
-    from picas.pool import Result
+    from picas.finishing import Result
 
 RECORD_BYTES = 8 << 20
 """A record gets no more results once it has so many bytes: it is put together in memory."""

@@ -48,8 +48,9 @@ if TYPE_CHECKING:
 
     from picas.budgets import Budgets
     from picas.containers import Container
+    from picas.finishing import Result, Verdict
     from picas.functions import WorkLike
-    from picas.pool import Pool, Result, Verdict
+    from picas.pool import Pool
     from picas.reaping import Reaped
     from picas.scratch import Attempt
     from picas.staging.plan import Staging

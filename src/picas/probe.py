@@ -22,7 +22,7 @@ from picas.work import SECRETS, outer_environment
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from picas.pool import Result
+    from picas.finishing import Result
 
 PROBE_SECONDS = 60.0
 """How long a probe may take: one that hangs, as on a dead file system, has failed."""

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Callable
 from picas import machine, tokens, transitions
 from picas.children import kill_left_over
 from picas.errors import InfrastructureError, PoolUnavailable, TokenRefused
+from picas.finishing import Result
 from picas.payload import capped_log
-from picas.pool import Result
 from picas.scratch import is_left_over, is_own_file, remove
 from picas.spool import Spool, default_spool
 from picas.stores.base import Change

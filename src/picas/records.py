@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple, TypeVar
 from picas import jsontext
 from picas.budgets import Budgets
 from picas.errors import InvalidInput
+from picas.finishing import Result
 from picas.payload import Payload, Stretch
-from picas.pool import Result
 from picas.tokens import Edits, Failure, Outcome, Usage, token_from_document
 
 if TYPE_CHECKING:

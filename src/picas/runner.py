@@ -13,9 +13,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Union
 
 from picas.children import Ended, group_lives, signal_group
+from picas.finishing import Result
 from picas.harvest import harvest, last_lines
 from picas.outofmemory import EXIT_KILLED, LAST_WORDS, kills, says_so
-from picas.pool import Result
 from picas.scratch import is_full
 from picas.staging import EXIT_STAGING
 from picas.tokens import Failure, Outcome, Usage

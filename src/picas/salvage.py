@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from picas.budgets import Budgets
+    from picas.finishing import Result, Verdict
     from picas.payload import Payload
-    from picas.pool import Pool, Result, Verdict
+    from picas.pool import Pool
     from picas.tokens import Outcome
 
 EXIT_NOT_SAVED = 126

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from picas.children import Ended
     from picas.ending import Ending
-    from picas.pool import Result
+    from picas.finishing import Result
     from picas.tokens import Token
 
 

@@ -16,7 +16,7 @@ from picas.tokens import Failure
 
 if TYPE_CHECKING:
     from picas.ending import Ending
-    from picas.pool import Result
+    from picas.finishing import Result
     from picas.tokens import Token
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from picas.pool import Verdict
+from picas.finishing import Verdict
 from picas.tokens import Failure
 
 if TYPE_CHECKING:

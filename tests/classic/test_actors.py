@@ -14,6 +14,7 @@ from picas.clients import CouchClient, CouchDB
 from picas.documents import Task
 from picas.errors import TokenTooLarge
 from picas.executers import execute
+from picas.finishing import Result
 from picas.iterators import (
     BasicViewIterator,
     EndlessViewIterator,
@@ -23,7 +24,6 @@ from picas.iterators import (
 )
 from picas.modifiers import BasicTokenModifier
 from picas.payload import Payload
-from picas.pool import Result
 from picas.spool import Spool
 from picas.tokens import Edits, Outcome, State
 

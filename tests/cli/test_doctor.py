@@ -21,7 +21,7 @@ import picas, time
 from dataclasses import replace
 from picas import machine
 from picas.payload import Payload
-from picas.pool import Result
+from picas.finishing import Result
 from picas.stores.base import Change
 from picas.tokens import Claimer, Failure, Outcome, Token
 pool = picas.open_pool()

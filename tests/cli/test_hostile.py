@@ -28,7 +28,7 @@ PLANT = """
 import picas, sys
 from dataclasses import replace
 from picas.payload import Payload
-from picas.pool import Result
+from picas.finishing import Result
 from picas.stores.base import Change
 from picas.tokens import Claimer, Failure, Outcome
 evil = sys.argv[1]

@@ -342,7 +342,7 @@ KEEP = """
 import picas, time
 from picas.budgets import Budgets
 from picas.payload import Payload
-from picas.pool import Result
+from picas.finishing import Result
 from picas.spool import Spool, default_spool
 from picas.tokens import Outcome
 pool = picas.open_pool()

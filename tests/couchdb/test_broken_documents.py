@@ -10,8 +10,9 @@ import pytest
 from tests.cli.conftest import Shell
 
 from picas.errors import PoolRefused, PoolUnavailable, TokenRefused
+from picas.finishing import Result
 from picas.pilot import Pilot
-from picas.pool import Result, open_pool
+from picas.pool import open_pool
 from picas.spool import Spool
 from picas.tokens import Outcome, State, Token
 

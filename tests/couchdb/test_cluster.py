@@ -14,8 +14,9 @@ from tests.couchdb.fleet import Fleet
 from tests.couchdb.processes import ask
 
 from picas.errors import PoolUnavailable
+from picas.finishing import Verdict
 from picas.payload import Payload
-from picas.pool import Verdict, open_pool
+from picas.pool import open_pool
 from picas.tokens import Failure, Outcome, State
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from tests.couchdb.processes import ask
 
 from picas import transitions
+from picas.finishing import Result, Verdict
 from picas.payload import Payload
-from picas.pool import Pool, Result, Verdict, open_pool
+from picas.pool import Pool, open_pool
 from picas.stores import conflicts, leaves
 from picas.stores.base import Change
 from picas.stores.http import Server, split_url

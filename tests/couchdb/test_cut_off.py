@@ -12,8 +12,9 @@ from tests.couchdb.fleet import Fleet
 from tests.couchdb.servers import CouchServer, couchdb_home
 
 from picas.errors import PoolUnavailable
+from picas.finishing import Result, Verdict
 from picas.payload import Payload
-from picas.pool import Pool, Result, Verdict, open_pool
+from picas.pool import Pool, open_pool
 from picas.tokens import Failure, Outcome, State
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from picas import machine, tokens
 from picas.budgets import Budgets
 from picas.cli.main import run
 from picas.errors import PoolRefused, TokenRefused
+from picas.finishing import Result, Verdict
 from picas.pilot import Pilot
-from picas.pool import Pool, Result, Verdict, open_pool
+from picas.pool import Pool, open_pool
 from picas.reaping import Reaper
 from picas.stores import design
 from picas.stores.base import Change

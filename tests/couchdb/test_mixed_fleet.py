@@ -17,7 +17,7 @@ from tests.couchdb import classic
 from tests.couchdb.processes import ask
 
 import picas
-from picas.pool import Verdict
+from picas.finishing import Verdict
 from picas.tokens import Outcome
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from picas.budgets import Budgets
-from picas.pool import Verdict
+from picas.finishing import Verdict
 from picas.tokens import Failure, State
 
 if TYPE_CHECKING:

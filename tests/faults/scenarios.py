@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from picas import courier, pilot, supply
 from picas.budgets import Budgets
+from picas.finishing import Result
 from picas.payload import Payload, Stretch
 from picas.pilot import Pilot
-from picas.pool import Pool, Result, open_pool
+from picas.pool import Pool, open_pool
 from picas.spool import Spool
 from picas.stores.sqlite import SqliteStore
 from picas.tokens import Claimer, Failure, Outcome, Token, fresh_body

@@ -21,8 +21,9 @@ from picas import orders
 from picas.budgets import Budgets
 from picas.cli.main import run as picas
 from picas.errors import PicasError
+from picas.finishing import Result, Verdict
 from picas.payload import Payload
-from picas.pool import Pool, Result, Verdict, open_pool
+from picas.pool import Pool, open_pool
 from picas.reaping import Reaper
 from picas.selection import Selection
 from picas.stores.base import Change

@@ -22,8 +22,9 @@ from tests.unit.conftest import javascript
 from picas import classicfile, config, configfile, records
 from picas.budgets import Budgets
 from picas.errors import ConfigError, InvalidInput, SelectionError, TokenFileError
+from picas.finishing import Result
 from picas.payload import Payload
-from picas.pool import Pool, Result, open_pool
+from picas.pool import Pool, open_pool
 from picas.selection import JAVASCRIPT_FIELD, Selection
 from picas.spool import Spool
 from picas.tokenfile import TokenFile

@@ -20,8 +20,9 @@ from tests.faults.strange import ANY, bodies, sometimes
 
 from picas.budgets import Budgets
 from picas.errors import PicasError
+from picas.finishing import Result
 from picas.payload import Payload
-from picas.pool import Pool, Result, open_pool
+from picas.pool import Pool, open_pool
 from picas.reaping import Reaper
 from picas.selection import Selection
 from picas.spool import Spool

@@ -17,8 +17,9 @@ from tests.faults.examples import directory, examples
 from tests.faults.model import BUDGETS, COUNTED, UNSEEN_LIMIT, Attempt, Model, failure_of
 
 from picas import machine, orders
+from picas.finishing import Result, Verdict
 from picas.payload import Payload
-from picas.pool import Pool, Result, Verdict, open_pool
+from picas.pool import Pool, open_pool
 from picas.reaping import Reaper
 from picas.selection import Selection
 from picas.stores.base import Change

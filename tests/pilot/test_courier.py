@@ -13,8 +13,9 @@ import pytest
 
 from picas import courier, pilot, supply
 from picas.errors import InvalidInput, PoolRefused, PoolUnavailable
+from picas.finishing import Result, Verdict
 from picas.payload import Payload
-from picas.pool import Pool, Result, Verdict
+from picas.pool import Pool
 from picas.spool import Spool, flush
 from picas.stores.base import Change
 from picas.tokens import Failure, Outcome, State, Token

@@ -12,8 +12,8 @@ import pytest
 from picas import machine
 from picas.budgets import Budgets
 from picas.errors import InfrastructureError
+from picas.finishing import Result
 from picas.payload import Payload
-from picas.pool import Result
 from picas.reaping import Reaper
 from picas.spool import Spool, flush
 from picas.stores.base import Change

@@ -12,7 +12,8 @@ import pytest
 from picas import machine, orders
 from picas.budgets import Budgets
 from picas.errors import PoolUnavailable
-from picas.pool import Result, Verdict, open_pool
+from picas.finishing import Result, Verdict
+from picas.pool import open_pool
 from picas.reaping import Reaper
 from picas.selection import Selection
 from picas.spool import Spool

@@ -17,8 +17,8 @@ import pytest
 from picas import journal, records
 from picas.budgets import Budgets
 from picas.errors import PoolUnavailable
+from picas.finishing import Result
 from picas.payload import Payload, Stretch
-from picas.pool import Result
 from picas.spool import Spool
 from picas.tokens import Edits, Failure, Outcome, Usage
 
@@ -304,7 +304,8 @@ def test_a_forked_child_does_not_hold_the_journal_of_a_pilot_that_is_gone(bench,
 import os, signal, sys, time
 from pathlib import Path
 from picas.budgets import Budgets
-from picas.pool import Result, open_pool
+from picas.finishing import Result
+from picas.pool import open_pool
 from picas.spool import Spool
 from picas.tokens import Outcome
 pool = open_pool(sys.argv[1])
@@ -485,7 +486,8 @@ KEEPER = """
 import sys
 from picas.budgets import Budgets
 from picas.payload import Payload
-from picas.pool import Result, open_pool
+from picas.finishing import Result
+from picas.pool import open_pool
 from picas.spool import Spool
 from picas.tokens import Outcome
 from pathlib import Path

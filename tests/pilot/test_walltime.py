@@ -16,9 +16,9 @@ from picas import checkpoints
 from picas.budgets import Budgets
 from picas.ending import LEAVE_SECONDS, Ending
 from picas.errors import InfrastructureError, InvalidInput
+from picas.finishing import Result
 from picas.inprocess import Interrupted, OwnWork
 from picas.payload import Payload
-from picas.pool import Result
 from picas.runner import Phase
 from picas.stores.base import Change
 from picas.tokens import Failure, Outcome, Usage

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from picas.errors import InvalidInput, TokenNotFound, TokenTooLarge
+from picas.finishing import Result, Verdict
 from picas.payload import Payload
-from picas.pool import Result, Verdict, open_pool
+from picas.pool import open_pool
 from picas.selection import Selection
 from picas.stores.base import Change
 from picas.tokens import Claimer, Failure, Outcome, State, Token

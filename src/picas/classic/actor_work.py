@@ -9,11 +9,11 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Protocol
 
 from picas.errors import InvalidInput
+from picas.finishing import Result
 from picas.inprocess import Interrupted, OwnWork
 from picas.jobid import remove_job_id
 from picas.jsvalues import js_parse_int
 from picas.payload import Payload
-from picas.pool import Result
 from picas.tokens import (
     TOKEN_TYPE,
     Edits,

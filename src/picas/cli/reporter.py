@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from picas.cli import output, text
-from picas.pool import Verdict
+from picas.finishing import Verdict
 from picas.tokens import Failure
 
 if TYPE_CHECKING:
