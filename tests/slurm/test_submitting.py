@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.slurm.cluster import ARRAY, NODE
+from tests.slurm.conftest import Site
 
 if TYPE_CHECKING:
-    from tests.slurm.conftest import Site
+    from tests.slurm.cluster import SlurmCluster
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "slurm" / "slurm-example.sh"
@@ -96,6 +97,16 @@ def test_what_slurm_refuses_is_told_in_its_words(site: Site) -> None:
     assert "invalid partition specified: nowhere" in answer.err
     assert "The script is /" in answer.err
     assert site.states() == ["todo"]
+
+
+def test_no_pilots_are_started_that_the_pools_server_would_refuse(
+    slurm: SlurmCluster, tmp_path: Path, database: str, real_couchdb: object
+) -> None:
+    site = Site(slurm, tmp_path, database)
+    answer = site.picas("submit", "slurm", "--pilots", "6", PICAS_PASSWORD="wrong")
+    assert answer.code == 1
+    assert "password" in answer.err
+    assert slurm.waiting() == []
 
 
 def test_pilots_start_in_a_directory_of_any_name_and_write_there(site: Site) -> None:
