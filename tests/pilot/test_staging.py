@@ -247,6 +247,17 @@ def test_a_signal_stops_staging_and_the_token_goes_back(bench, site, data, hold,
     assert not bench.left_in_scratch()
 
 
+def test_work_does_not_begin_after_the_warning_of_the_end(bench, site, data, hold, eventually):
+    bench.push({"input": f"touch {bench.path}/ran", "stage_in": data})
+    pilot = bench.start(signal="USR1@120")
+    eventually(lambda: site.of("GET"))
+    pilot.signal(signal.SIGUSR1)
+    assert pilot.summary()["released"] == 1
+    assert bench.states() == {"token_0": "todo"}
+    assert bench.token().history[-1]["failure"] == "preempted"
+    assert not (bench.path / "ran").exists()
+
+
 def test_a_token_can_be_cancelled_while_its_files_come(bench, site, data, hold, eventually):
     bench.push({"input": f"touch {bench.path}/ran", "stage_in": data})
     pilot = bench.start(beat=0.5)

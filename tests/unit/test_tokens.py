@@ -435,6 +435,16 @@ def test_a_claimed_token_is_locked_and_says_by_whom() -> None:
     assert free == fresh_token(), "the version that was claimed is as it was"
 
 
+@pytest.mark.parametrize("before", [{"old": "x", "a": "y"}, ["strange"], None])
+def test_what_was_brought_away_is_added_to_what_was_there(before: Any) -> None:
+    token = claim(fresh_token(), CLAIMER, NOW)
+    token = Token("a", {**token.body, "uploads": before})
+    brought = {"a": {"url": "https://host/a", "size": 1}}
+    ended = finish(token, Outcome(0, NOW, NOW + 1, uploads=brought))
+    assert ended["uploads"] == {**({"old": "x"} if isinstance(before, dict) else {}), **brought}
+    assert finish(token, DONE)["uploads"] == before
+
+
 def test_two_claims_in_the_same_second_by_the_same_pilot_differ() -> None:
     ids = {claim(fresh_token(), CLAIMER, NOW).claim_id for _ in range(100)}
     assert len(ids) == 100

@@ -41,6 +41,10 @@ _LEFT_ALONE = frozenset(
 """Signals that nobody sends to warn work of something."""
 
 
+_MEANINGLESS = frozenset((signal.SIGURG, signal.SIGWINCH))
+"""Signals that change nothing where nobody expects them."""
+
+
 class Stopped(BaseException):
     """The attempt is to end while something is being staged."""
 
@@ -64,6 +68,7 @@ class Stage:
         self._found: dict[str, Any] = {"phase": "", "problem": "", "works": False, "uploads": {}}
         self._signal: int = 0  # the last that said to stop
         self._moving = False
+        self._begun = not told["in"]  # the work, or what comes after it
 
     def run(self) -> int:
         """Do all of it; the exit code of this process."""
@@ -176,6 +181,7 @@ class Stage:
     def _run_work(self) -> int:
         if self._is_stopped():
             raise Stopped
+        self._begun = True
         hidden = set(self._told["hidden"])
         argv = self._told["argv"]
         environment = {name: value for name, value in os.environb.items() if os.fsdecode(name) not in hidden}
@@ -214,8 +220,11 @@ class Stage:
             self._moving = False
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """The work gets it too, and says by its end what it makes of it; one that only warns is not for us."""
-        if number not in _STOP:
+        """The work gets it too, and says by its end what it makes of it.
+
+        One that warns of the end of the time is not for us, unless the work has not begun: then it does not any more.
+        """
+        if number not in _STOP and (self._begun or number in _MEANINGLESS):
             return
         self._signal = number
         if self._moving:
