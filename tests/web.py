@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
 
@@ -171,10 +172,13 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(201)
 
 
-def serve(site: Site) -> ThreadingHTTPServer:
+def serve(site: Site, context: ssl.SSLContext | None = None) -> ThreadingHTTPServer:
+    """Begin to serve; by https with this context."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Own", (Handler,), {"site": site}))
     server.daemon_threads = True
-    site.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    site.url = f"http{'s' if context else ''}://127.0.0.1:{server.server_address[1]}"
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     return server
 

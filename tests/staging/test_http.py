@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import random
+import ssl
+import subprocess
 
 import pytest
+from tests.couchdb.certificates import has_openssl, make_certificate
+from tests.web import Site, serve
 
+from picas.staging import sums
 from picas.staging.transfer import TransferError
 
 DATA = random.Random(1).randbytes(300_000)
@@ -156,6 +162,99 @@ def test_nothing_that_is_said_has_a_secret_in_it(carriage):
         carriage.fetch("http://ann:pw@127.0.0.1:9/a?X-Amz-Signature=s3cret", tries=2)
     assert caught.value.message.startswith("fetching http://127.0.0.1:9/a failed")
     assert not any(secret in str(carriage.said) + str(caught.value) for secret in ("pw@", "s3cret"))
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    if not has_openssl():
+        pytest.skip("makes certificates with the openssl command")
+    return make_certificate(tmp_path_factory.mktemp("tls") / "own")
+
+
+@pytest.fixture
+def secure(certificate):
+    """A server that is reached by https."""
+    site = Site(files={"/a": DATA})
+    server = serve(site, certificate.context())
+    yield site
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_server_that_nobody_vouches_for_is_not_believed(secure, carriage):
+    with pytest.raises(TransferError, match="the secure connection failed") as caught:
+        carriage.fetch(f"{secure.url}/a")
+    assert not carriage.said
+    assert "SSL_CERT_FILE" in caught.value.advice
+
+
+@pytest.mark.parametrize("scheme", ["https", "davs"])
+def test_authorities_are_those_that_other_tools_trust(secure, carriage, certificate, monkeypatch, scheme):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.trust))
+    assert carriage.fetch(secure.url.replace("https", scheme) + "/a") == DATA
+
+
+def test_the_authorities_of_the_grid_are_in_a_folder(secure, carriage, certificate, tmp_path):
+    folder = tmp_path / "authorities"
+    folder.mkdir()
+    command = ["openssl", "x509", "-hash", "-noout", "-in", str(certificate.trust)]
+    name = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    (folder / f"{name}.0").write_bytes(certificate.trust.read_bytes())
+    carriage.environ["X509_CERT_DIR"] = str(folder)
+    assert carriage.fetch(f"{secure.url}/a") == DATA
+
+
+def test_a_proxy_certificate_is_shown_to_known_places_alone(certificate, carriage, tmp_path, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.trust))
+    proxy = tmp_path / "x509up"
+    proxy.write_bytes(certificate.trust.read_bytes() + (certificate.folder / "key.pem").read_bytes())
+    carriage.environ["X509_USER_PROXY"] = str(proxy)
+    context = certificate.context()
+    context.load_verify_locations(certificate.trust)
+    context.verify_mode = ssl.CERT_REQUIRED
+    site = Site(files={"/a": DATA})
+    server = serve(site, context)
+    try:
+        assert carriage.fetch(f"{site.url}/a", known=True) == DATA
+        with pytest.raises(TransferError):
+            carriage.fetch(f"{site.url}/a", known=False, tries=1)
+        assert len(site.asked) == 1
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_proxy_certificate_that_is_gone_is_told(secure, carriage):
+    carriage.environ["X509_USER_PROXY"] = "/no/such/x509up_u1000"
+    with pytest.raises(TransferError, match="X509_USER_PROXY names cannot be used"):
+        carriage.fetch(f"{secure.url}/a", known=True)
+
+
+def test_a_proxy_on_the_way_is_used(site, carriage, monkeypatch):
+    monkeypatch.setenv("http_proxy", site.url)
+    site.files["/a"] = DATA
+    assert carriage.fetch("http://storage.invalid/a") == DATA
+    assert site.asked[0].path == "http://storage.invalid/a"
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({"Digest": "adler32=1a2b3c"}, {"adler32": "adler32:001a2b3c"}),
+        (
+            {"Digest": "md5=kAFQmDzST7DWlj99KOF/cg==, unixsum=3"},
+            {"md5": "md5:900150983cd24fb0d6963f7d28e17f72"},
+        ),
+        ({"Repr-Digest": "sha-256=:not base64:"}, {}),
+        (
+            {"Repr-Digest": f"sha-256=:{base64.b64encode(bytes(32)).decode()}:"},
+            {"sha256": "sha256:" + "0" * 64},
+        ),
+        ({}, {}),
+    ],
+)
+def test_servers_tell_checksums_in_several_ways(headers, told):
+    assert sums.told_by(headers) == told
 
 
 # --- Bringing away ---
