@@ -12,12 +12,11 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Callable, Union
+from typing import TYPE_CHECKING, Callable
 
 from picas.backoff import Backoff
 from picas.errors import InvalidInput, PoolError, PoolUnavailable, TokenRefused, TokenTooLarge
-from picas.finishing import Result, Verdict
+from picas.inbox import GROUP_SECONDS, Inbox, KeepingInbox, Mark
 from picas.inprocess import THREAD_MARK
 from picas.salvage import salvage
 from picas.scratch import remove
@@ -27,17 +26,9 @@ if TYPE_CHECKING:
 
     from picas.budgets import Budgets
     from picas.errors import PicasError
+    from picas.finishing import Result, Verdict
     from picas.pool import Pool
     from picas.spool import Spool
-
-GROUP = 100
-"""Results brought back in one step at most."""
-
-GROUP_BYTES = 8 << 20
-"""A group gets no more results once it has so much to attach: a store may have small files in memory at once."""
-
-GROUP_SECONDS = 0.05
-"""How long the first result of a group waits for others."""
 
 MOST_GROUP_SECONDS = 0.5
 """How long it waits at the most where the pool is slow: as long as the group before it took."""
@@ -47,10 +38,6 @@ GIVE_UP_SECONDS = 0.5
 
 PAUSE_SECONDS = (0.2, 30.0)
 """Shortest and longest pause before the pool is tried again."""
-
-
-_Mark = Union[Callable[[], Result], threading.Event, None]
-"""What may stand in the courier's queue."""
 
 
 class Courier(threading.Thread):
@@ -76,19 +63,17 @@ class Courier(threading.Thread):
         super().__init__(name=THREAD_MARK + "courier", daemon=True)
         self._pool = pool
         self._journal = spool.journal()
-        self._spool_first = pool.url.startswith(("http://", "https://"))
         self._spool_works = True
         self._budgets = budgets
         self._on_settled = on_settled
         self._on_problem = on_problem
-        self._queue: SimpleQueue[_Mark] = SimpleQueue()  # None: the end
-        self._group_seconds = GROUP_SECONDS
-        self._go = threading.Event()  # do not wait for more: the group is full, or somebody wants it to go
+        on_server = pool.url.startswith(("http://", "https://"))
+        self._inbox = KeepingInbox(self._keep) if on_server else Inbox()
         self._give_up_at: float | None = None
         self.hurried = False
         self._stopping = threading.Event()
         self._abandoned = threading.Event()  # nobody waits for this thread any more
-        self._under_way: tuple[list[Result], list[_Mark]] = [], []
+        self._under_way: tuple[list[Result], list[Mark]] = [], []
         self.error: BaseException | None = None
         self.unsent = 0
         self._sent = self._settled = 0
@@ -97,12 +82,10 @@ class Courier(threading.Thread):
         """Bring this result back, soon.
 
         Args:
-            gather: called on the courier's thread; gathers what the attempt left behind.
+            gather: called on a thread of the courier's; gathers what the attempt left behind.
         """
         self._sent += 1
-        self._queue.put(gather)
-        if self._queue.qsize() >= GROUP:
-            self._go.set()
+        self._inbox.put(gather)
 
     @property
     def waiting(self) -> int:
@@ -112,8 +95,7 @@ class Courier(threading.Thread):
     def flush(self) -> threading.Event:
         """Bring back what has been handed over by now, at once; the event is set when that is done."""
         settled = threading.Event()
-        self._queue.put(settled)
-        self._go.set()
+        self._inbox.put(settled)
         return settled
 
     def hurry(self) -> None:
@@ -128,7 +110,7 @@ class Courier(threading.Thread):
         """
         self._give_up_at = time.monotonic() + patience
         settled = self.flush()
-        self._queue.put(None)
+        self._inbox.put(None)
         self._stopping.set()
         while not settled.wait(GIVE_UP_SECONDS if strictly else None):
             # A try that ends by itself ends in time; this one does not.
@@ -143,53 +125,24 @@ class Courier(threading.Thread):
         """Leave a request that is under way to itself, and all results in the spool."""
         self._abandoned.set()
         group, marks = self._under_way
-        self._gather_all(group, marks)
+        self._inbox.settle()
+        self._inbox.take_all(group, marks)
         self._give_up(group)
 
     def run(self) -> None:
         """Serve until `finish`."""
-        while True:
+        self._inbox.start()
+        while not self._abandoned.is_set():
             group: list[Result] = []
-            marks: list[_Mark] = [self._gather(group)]
+            marks = self._inbox.take(group)
             if group:
                 self._settle(group, marks)
             for mark in marks:
-                if isinstance(mark, threading.Event):
-                    mark.set()
-                elif mark is None:
+                if mark is None:
                     return
+                mark.set()
 
-    def _gather(self, group: list[Result]) -> _Mark:
-        """Fill the group; what ended it: it is full or time is up, somebody wants it to go, or all is over."""
-        item = self._queue.get()
-        if callable(item) and self._queue.qsize() < GROUP - 1:
-            # Asleep, not woken by each of the others: that would take the interpreter from the pilot every time.
-            self._go.wait(self._group_seconds)
-        self._go.clear()
-        room = GROUP_BYTES
-        while callable(item):
-            result = item()
-            group.append(result)
-            room -= sum(payload.length for payload in result.logs + result.files)
-            if len(group) == GROUP or room <= 0:
-                break
-            try:
-                item = self._queue.get_nowait()
-            except Empty:
-                break
-        return item
-
-    def _gather_all(self, group: list[Result], marks: list[_Mark]) -> None:
-        """Take up all that has come meanwhile: it is not to wait in memory for a pool that is away."""
-        with suppress(Empty):
-            while True:
-                item = self._queue.get_nowait()
-                if callable(item):
-                    group.append(item())
-                else:
-                    marks.append(item)
-
-    def _settle(self, group: list[Result], marks: list[_Mark]) -> None:
+    def _settle(self, group: list[Result], marks: list[Mark]) -> None:
         """Bring these results back, and those that come while the pool does not answer.
 
         Args:
@@ -197,8 +150,6 @@ class Courier(threading.Thread):
         """
         pause = Backoff(*PAUSE_SECONDS)
         self._under_way = group, marks
-        if self._spool_first:
-            self._keep(group)
         while self.error is None:
             begun = time.monotonic()
             try:
@@ -207,7 +158,7 @@ class Courier(threading.Thread):
                 if self._abandoned.is_set():
                     return
                 self._on_problem(error)
-                self._gather_all(group, marks)
+                self._inbox.take_all(group, marks)
                 self._keep(group)
                 if self._is_time_up():
                     break
@@ -217,7 +168,7 @@ class Courier(threading.Thread):
                 self.error = error
                 break
             took = time.monotonic() - begun
-            self._group_seconds = min(max(GROUP_SECONDS, took), MOST_GROUP_SECONDS)
+            self._inbox.group_seconds = min(max(GROUP_SECONDS, took), MOST_GROUP_SECONDS)
             self._note(settled)
             return
         self._give_up(group)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from picas import courier, pilot, supply
+from picas import courier, inbox, pilot, supply
 from picas.errors import InvalidInput, PoolRefused, PoolUnavailable
 from picas.finishing import Result, Verdict
 from picas.payload import Payload
@@ -238,8 +238,8 @@ def test_results_with_much_to_attach_are_brought_back_in_small_groups(bench, fau
         groups.append(sum(payload.length for change in changes for payload in change.attach))
         return faulty.store.replace(changes)
 
-    monkeypatch.setattr(courier, "GROUP_BYTES", 100_000)
-    monkeypatch.setattr(courier, "GROUP_SECONDS", 0.5)
+    monkeypatch.setattr(inbox, "GROUP_BYTES", 100_000)
+    monkeypatch.setattr(inbox, "GROUP_SECONDS", 0.5)
     faulty.replace = recorded
     bench.push(*map(str, range(20)))
     assert bench.run(lambda token, job: job.attach("a", b"x" * 40_000), pool=Pool(faulty)).done == 20
@@ -275,6 +275,22 @@ def test_a_pool_on_a_server_is_told_of_what_is_on_the_disk(bench, faulty, remote
     assert all(kept >= number for number, kept in told)
     assert kept_for(bench) == 0
     assert list(Spool(bench.spool, remote.url).directory.iterdir()) == []
+
+
+def test_what_comes_while_a_request_hangs_is_kept_at_once(bench, faulty, remote, eventually):
+    answering = threading.Event()
+
+    def hanging(changes):
+        answering.wait(120)
+        return faulty.store.replace(changes)
+
+    faulty.replace = hanging
+    bench.push(*["sleep 0.2"] * 3)
+    with running(bench.pilot(pool=remote)) as done:
+        eventually(lambda: kept_for(bench) == 3)
+        answering.set()
+        eventually(lambda: bool(done))
+    assert (done[0].done, kept_for(bench)) == (3, 0)
 
 
 def test_an_embedded_pool_is_told_at_once(bench, faulty):
