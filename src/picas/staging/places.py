@@ -96,7 +96,7 @@ def parse(url: object, *, foreign: bool = False) -> Place:
         raise InvalidInput(
             f"'{shown(url)}' is no URL: it begins like an option", "Write one such as https://…"
         )
-    place = _read(url, foreign)
+    place = _read(url, foreign=foreign)
     if "::" in url and not (foreign or place.is_http):  # fsspec has such
         raise InvalidInput(f"'{shown(url)}' is one URL within another", "Stage the file itself.")
     written = url.partition("?")[0] if place.is_http else url  # for all others it is part of a name
@@ -105,7 +105,7 @@ def parse(url: object, *, foreign: bool = False) -> Place:
     return place
 
 
-def _read(url: str, foreign: bool) -> Place:  # noqa: FBT001 - of `parse`
+def _read(url: str, *, foreign: bool) -> Place:
     if url.startswith("/"):
         return Place(url, FILE, "", os.path.normpath(url))
     scheme, separator, rest = url.partition("://")

@@ -114,9 +114,12 @@ class Staging:
             InfrastructureError: the token's fields cannot be meant, or name a place that they may not.
         """
         try:
-            found = [self._rendered(rule, token, direction, trusted) for rule in self._rules[direction]]
+            found = [
+                self._rendered(rule, token, direction, trusted=trusted) for rule in self._rules[direction]
+            ]
             found += [
-                self._item(entry, direction, None, trusted) for entry in _entries(token.body.get(direction))
+                self._item(entry, direction, None, trusted=trusted)
+                for entry in _entries(token.body.get(direction))
             ]
         except InvalidInput as error:
             raise InfrastructureError(
@@ -126,11 +129,11 @@ class Staging:
             _check_distinct(found)
         return found
 
-    def _rendered(self, rule: Mapping[str, str], token: Token, direction: str, trusted: bool) -> Item:  # noqa: FBT001
+    def _rendered(self, rule: Mapping[str, str], token: Token, direction: str, *, trusted: bool) -> Item:
         entry = {name: template.render(text, token.body, token.id) for name, text in rule.items()}
-        return self._item(entry, direction, rule["url"], trusted)
+        return self._item(entry, direction, rule["url"], trusted=trusted)
 
-    def _item(self, entry: Mapping[str, Any], direction: str, rule: str | None, trusted: bool) -> Item:  # noqa: FBT001
+    def _item(self, entry: Mapping[str, Any], direction: str, rule: str | None, *, trusted: bool) -> Item:
         """An item that is allowed.
 
         Args:
@@ -159,9 +162,9 @@ class Staging:
             raise InvalidInput(f"{places.shown(place.url)} is a folder", "Stage files, one by one.")
         if item.is_pattern and item.checksum.find(":") > 0:
             raise InvalidInput("several files have one checksum", "Name the algorithm alone.")
-        return self._allowed(item, place, direction, rule, trusted)
+        return self._allowed(item, place, direction, rule, trusted=trusted)
 
-    def _allowed(self, item: Item, place: Place, direction: str, rule: str | None, trusted: bool) -> Item:  # noqa: FBT001
+    def _allowed(self, item: Item, place: Place, direction: str, rule: str | None, *, trusted: bool) -> Item:
         sites = list(self._sites)
         if rule is not None and not template.names(rule):
             return Item(item.url, item.path, item.checksum, known=True)
