@@ -17,7 +17,7 @@ def home() -> Path:
     """The home directory; `NOWHERE` if the user has none."""
     try:
         return Path.home()
-    except RuntimeError:  # neither $HOME nor an entry among the users
+    except (RuntimeError, KeyError):  # neither $HOME nor an entry among the users; the second in Python 3.9
         return NOWHERE
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 import zipfile
@@ -75,6 +76,10 @@ def test_a_user_whom_the_system_does_not_know_without_a_home_in_a_directory_that
             environment={"PATH": "/usr/bin:/bin", "TMPDIR": f"{place}/tmp"},
             python=("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", *node.python),
         )
+        if subprocess.run(
+            [*other.python, "-c", "import sqlite3"], check=False, capture_output=True
+        ).returncode:
+            pytest.skip("this Python is where others may not go")
         pool = f"sqlite:///{place}/tmp/picas.db"
         (place / "tokens.txt").write_text("id -u\n", "utf-8")
         pushed = other("push", "--pool", pool, "tokens.txt")
@@ -113,6 +118,16 @@ def test_a_pool_behind_https_with_a_ca_of_ones_own(
         refused = other("status", "--pool", pool, **settings)
     assert refused.returncode == 1
     assert "certificate" in refused.stderr
+
+
+@pytest.mark.any_pool
+def test_results_are_safe_in_the_temporary_directory_where_there_is_no_home(node: Node, picas: Shell) -> None:
+    picas.write("tokens.txt", "echo one\n")
+    picas("push", "tokens.txt")
+    login = {name: value for name, value in picas.own.items() if name in ("PICAS_USERNAME", "PICAS_PASSWORD")}
+    ended = node("run", "--pool", picas.pool, HOME="/dev/null/none", **login)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert picas("logs", "token_0").out == "one\n"
 
 
 LACKING = """

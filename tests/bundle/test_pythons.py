@@ -47,6 +47,8 @@ def test_a_python_that_the_bundle_has_no_code_for_keeps_what_it_compiled(
     second = told(other(*run).stderr)
     assert (second["code"], second["compiled"]) == (0, [])
     assert [path.stat().st_mode & 0o777 for path in unpacked(node)] == [0o600]
+    assert os.listdir(node.environment["TMPDIR"]) == []
+    assert sorted(os.listdir(node.directory)) == ["pilot.pyz", "state.py"]
 
 
 def test_an_older_python_is_told_which_one_is_needed(tmp_path: Path, node: Node) -> None:

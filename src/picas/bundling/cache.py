@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from picas.places import home
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -62,10 +64,8 @@ def unpacked(name: str, listed: Sequence[tuple[str, int, int]], read: Callable[[
 def places() -> Iterator[Path]:
     """Where files may be unpacked, the best place first: the user's cache, then where temporary files go."""
     folders = [Path(os.environ.get("XDG_CACHE_HOME", ""))]
-    with suppress(RuntimeError):  # a user whom the system does not know
-        home = Path.home()
-        if home.is_dir():
-            folders.append(home / ".cache")
+    if home().is_dir():
+        folders.append(home() / ".cache")
     yield from (folder / "picas" / "bundles" for folder in folders if folder.is_absolute())
     for text in dict.fromkeys((os.environ.get("TMPDIR", ""), "/tmp", "/var/tmp")):  # noqa: S108
         if Path(text).is_absolute():
@@ -81,6 +81,10 @@ def make_private(place: Path) -> None:
         OSError: that cannot be, or somebody else has made it.
     """
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _check_private(place)
+
+
+def _check_private(place: Path) -> None:
     found = place.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise PermissionError(errno.EPERM, "others may write to it")
@@ -137,7 +141,7 @@ def kept_code(name: str) -> bytes:
     """The compiled code that a pilot has kept under this name; nothing if none has."""
     for place in places():
         with suppress(OSError):
-            make_private(place)
+            _check_private(place)
             path = place / name
             code = path.read_bytes()
             os.utime(path)
