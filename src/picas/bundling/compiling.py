@@ -1,4 +1,4 @@
-"""The code of all modules in a bundle, for each Python on this machine that can run it.
+"""The code of all modules in a bundle, and the data beside them, for each Python on this machine that can run it.
 
 This file is also a program: run by a Python with ``code`` and the path of an archive, it writes that Python's code to its
 standard output; with ``name``, the name that this code has in a bundle.
@@ -100,13 +100,14 @@ def _answers(calls: Sequence[Sequence[str]]) -> list[bytes]:
 
 
 def code_of(archive: str) -> dict[str, bytes]:
-    """This Python's code of the modules in an archive; without those that it does not understand."""
+    """This Python's code of the modules in an archive, without those that it does not understand; and data beside them."""
     from picas.bundling.loader import MANIFEST, shown_name  # noqa: PLC0415 - from the archive, in the program
 
     warnings.simplefilter("ignore")
-    code = {}
     with zipfile.ZipFile(archive) as opened:
-        for place in json.loads(opened.read(MANIFEST))["modules"]:
+        manifest = json.loads(opened.read(MANIFEST))
+        code = {place: opened.read(place) for place in manifest["data"]}
+        for place in manifest["modules"]:
             if place.startswith(SELDOM):
                 continue
             with suppress(SyntaxError, ValueError):

@@ -69,17 +69,23 @@ class Loader:
         self._by_name: dict[str, str] = {}
         self._texts: dict[str, bytes] = {}
         self.compiled: list[str] = []
-        # All of it now: the bundle may be replaced or removed while the pilot is at work.
-        self._data = {place: self._zip.get_data(place) for place in self.manifest["data"]}
+        # All of it now, in one piece: the bundle may be replaced or removed while the pilot is at work, and may be on
+        # a file system where each look at it takes its time.
         try:
-            code = self._zip.get_data(code_name())
+            kept = self._zip.get_data(code_name())
         except OSError:  # no such Python was there when the bundle was made
-            code = b""
-        self.prepared = bool(code)
+            kept = b""
+        self.prepared = bool(kept)
         if not self.prepared:
-            self._texts = {place: self._zip.get_data(place) for place in self._places}
-            code = self._kept_code()
-        self._code: dict[str, bytes] = marshal.loads(code) if code else {}  # noqa: S302
+            self._texts = self._all_texts()
+            kept = self._kept_code()
+        self._code: dict[str, bytes] = marshal.loads(kept) if kept else {}  # noqa: S302
+
+    def _all_texts(self) -> dict[str, bytes]:
+        import zipfile  # noqa: PLC0415 - seldom needed, and slow to load
+
+        with zipfile.ZipFile(self.archive) as opened:
+            return {place: opened.read(place) for place in (*self._places, *self.manifest["data"])}
 
     def _kept_code(self) -> bytes:
         """What other pilots have compiled; they are told what this one compiles."""
@@ -99,10 +105,10 @@ class Loader:
         """Where a module is in the bundle; None if it is not in it."""
         tail = name.rpartition(".")[2]
         for folder in (self.archive,) if path is None else path:
-            if not folder.startswith(self.archive):
+            if not f"{folder}/".startswith(f"{self.archive}/"):
                 continue
             base = f"{folder[len(self.archive) + 1 :]}/{tail}".lstrip("/")
-            for place in (f"{base}.py", f"{base}/__init__.py"):
+            for place in (f"{base}/__init__.py", f"{base}.py"):
                 if place in self._places:
                     return self._spec(name, place)
         return None
@@ -152,7 +158,8 @@ class Loader:
 
     def get_data(self, path: str) -> bytes:
         """A file in the bundle, by a path that begins with the archive's."""
-        kept = self._data.get(path[len(self.archive) + 1 :])
+        place = path[len(self.archive) + 1 :]
+        kept = None if place in self._places else self._code.get(place) or self._texts.get(place)
         return self._zip.get_data(path) if kept is None else kept
 
     def get_resource_reader(self, name: str) -> Any:
