@@ -222,6 +222,92 @@ def picas_run(bench):
     )
 
 
+def tiny_image(place: Path) -> None:
+    """A file system with a shell and little else in it, of programs and libraries of this machine."""
+    for name in "bash sh cat id sleep touch".split():
+        program = Path(str(shutil.which(name)))
+        told = subprocess.run(["ldd", str(program)], stdout=subprocess.PIPE, text=True, check=True).stdout
+        for path in (program, *(Path(word) for word in told.split() if word.startswith("/"))):
+            target = place / (f"bin/{name}" if path is program else str(path).lstrip("/"))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    for name in ("tmp", "proc", "dev", "sys", "etc"):
+        (place / name).mkdir()
+
+
+def docker(*args: str) -> str:
+    return subprocess.run(["docker", *args], check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def docker_image(tmp_path_factory):
+    """An image for the real Docker."""
+    if (
+        not shutil.which("docker")
+        or subprocess.run(["docker", "info"], check=False, capture_output=True).returncode
+    ):
+        pytest.skip("no server of Docker answers on this machine")
+    place = tmp_path_factory.mktemp("image")
+    tiny_image(place / "root")
+    archive = shutil.make_archive(str(place / "root"), "tar", place / "root")
+    name = f"picas-test-{os.getpid()}"
+    docker("import", archive, name)
+    yield name
+    docker("rmi", "--force", name)
+
+
+def test_the_real_docker_runs_tokens_and_leaves_nothing_behind(bench, docker_image, eventually):
+    (bench.path / "work.sh").write_text("#!/bin/sh\necho mine $PICAS_INPUT; echo 1 > kept\n")
+    (bench.path / "work.sh").chmod(0o755)
+    bench.push(
+        {"input": 'id -u; echo "$PICAS_X"; echo 1 > "$PICAS_OUTPUT"; touch new', "x": "1\n2"},
+        "exit 7",
+        "kill -SEGV $$",
+        "trap '' TERM; while :; do sleep 0.1; done",
+        "no-such-program",
+    )
+    container = Container(docker_image, ["--network=none"], "docker")
+    summary = bench.run(container=container, collect=["new"], task_timeout=15.0, grace=0.5, workers=2)
+    assert (summary.done, summary.error) == (1, 4)
+    assert bench.out() == f"{os.getuid()}\n1\n2\n"
+    assert bench.token()["output"] == {"result": 1}
+    assert "new" in bench.token().attachments
+    codes = [bench.token(f"token_{number}")["exit_code"] for number in range(1, 5)]
+    assert codes == [7, 139, 124, 127]
+    bench.push("again")
+    assert bench.run(["./work.sh"], container=container).done == 1
+    assert bench.out("token_5") == "mine again\n"
+    eventually(lambda: docker("ps", "--all", "--quiet", "--filter", "name=picas-") == "")
+
+
+def test_the_real_docker_without_such_an_image_is_no_fault_of_the_work(bench, docker_image):
+    bench.push("true")
+    container = Container("picas-test-no-such-image", ["--pull=never"], "docker")
+    assert bench.run(container=container, max_tasks=1).retried == 1
+    last = bench.token().history[-1]
+    assert last["failure"] == "infrastructure"
+    assert "no-such-image" in last["message"]
+
+
+def test_a_signal_ends_the_real_dockers_container_and_the_token_goes_back(bench, docker_image, eventually):
+    ready = "ready"
+    bench.push(f"trap 'echo bye; exit 0' TERM; touch {ready}; while :; do sleep 0.1; done")
+    command = [sys.executable, "-m", "picas", "--pool", bench.url, "run", "--scratch", str(bench.scratch)]
+    options = [
+        "--container",
+        docker_image,
+        "--container-runtime",
+        "docker",
+        "--container-option=--network=none",
+    ]
+    with subprocess.Popen([*command, *options], stderr=subprocess.DEVNULL) as pilot:
+        eventually(lambda: list(bench.scratch.rglob(ready)))
+        pilot.send_signal(signal.SIGTERM)
+        assert pilot.wait(PATIENCE) == 143
+    assert bench.states() == {"token_0": "todo"}
+    eventually(lambda: docker("ps", "--all", "--quiet", "--filter", "name=picas-") == "")
+
+
 @pytest.mark.skipif(not shutil.which("docker"), reason="there is no docker on this machine")
 def test_the_real_docker_without_its_server_is_no_fault_of_the_work(bench, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{bench.path}/none.sock")
