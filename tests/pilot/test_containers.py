@@ -256,6 +256,7 @@ def docker_image(tmp_path_factory):
     docker("rmi", "--force", name)
 
 
+@pytest.mark.slow
 def test_the_real_docker_runs_tokens_and_leaves_nothing_behind(bench, docker_image, eventually):
     (bench.path / "work.sh").write_text("#!/bin/sh\necho mine $PICAS_INPUT; echo 1 > kept\n")
     (bench.path / "work.sh").chmod(0o755)
@@ -280,6 +281,7 @@ def test_the_real_docker_runs_tokens_and_leaves_nothing_behind(bench, docker_ima
     eventually(lambda: docker("ps", "--all", "--quiet", "--filter", "name=picas-") == "")
 
 
+@pytest.mark.slow
 def test_the_real_docker_without_such_an_image_is_no_fault_of_the_work(bench, docker_image):
     bench.push("true")
     container = Container("picas-test-no-such-image", ["--pull=never"], "docker")
@@ -289,6 +291,7 @@ def test_the_real_docker_without_such_an_image_is_no_fault_of_the_work(bench, do
     assert "no-such-image" in last["message"]
 
 
+@pytest.mark.slow
 def test_a_signal_ends_the_real_dockers_container_and_the_token_goes_back(bench, docker_image, eventually):
     ready = "ready"
     bench.push(f"trap 'echo bye; exit 0' TERM; touch {ready}; while :; do sleep 0.1; done")
