@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 GRID_AUTHORITIES = "/etc/grid-security/certificates"
 """Where sites of the grid have the certificates of its authorities, if nothing else is said."""
 
+BLOCK_BYTES = 1 << 18
+"""How much of a file is sent at a time."""
+
 
 class Access:
     """The credentials of this process's user, and connections that are kept for the next file.
@@ -83,6 +86,7 @@ class Access:
         key = known, address
         if key not in self._pools:
             options["ssl_context"] = self._tls(known=known)
+            options["blocksize"] = BLOCK_BYTES
             self._pools[key] = (
                 urllib3.ProxyManager(address, **options) if address else urllib3.PoolManager(**options)
             )
