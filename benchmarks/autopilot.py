@@ -153,7 +153,7 @@ def run(*, quick: bool = False) -> Report:
             say(f"  {size:,} tokens")
             pool = folder / f"{size}.db"
             lines = write_tokens(folder / "tokens.jsonl", size)
-            timed([picas(), "push", str(lines)], folder, pool_env(pool))
+            timed([picas(), "push", str(lines)], folder, pool_env(pool), limit=BUILDING_SECONDS)
             before = _copy(pool)
             found[size] = measure(f"sqlite:///{pool}", size, folder, pool_env(pool))
         claims = min(200, sizes[-1] // 50)
