@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -16,16 +17,19 @@ from typing import TYPE_CHECKING
 
 import picas as picas_package
 
-from ._harness import BenchmarkError, Contender, Report, Verdict, picas, play, scratch
+from ._harness import BenchmarkError, Contender, Report, Sample, Verdict, picas, play, scratch
 from .couchdb._server import Database, couchdb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 START_S = 0.5
 CLAIM_S = 1.0
 VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 LIMIT_S = 120
+
+UNKNOWN = "unknown to the bundle, first"
+KNOWN = "unknown to the bundle, then"
 
 _NOTE = (
     "Pilots are started as on a worker node: with `python3 -I -S`, an empty home, and no environment but `PATH`. Time to start: the "
@@ -43,60 +47,48 @@ def run(*, quick: bool = False) -> Report:
     with scratch() as folder, contextlib.ExitStack() as stack:
         pythons = found()
         bundle = make(folder, pythons)
-        pools = {"SQLite": f"sqlite:///{folder}/pool.db"}
-        with contextlib.suppress(BenchmarkError):
-            server = stack.enter_context(couchdb())
-            pools["CouchDB"] = stack.enter_context(Database(server)).url
-        ways = {f"Python {version}": (python, bundle) for version, python in pythons.items()}
-        starts = play(
-            [
-                Contender("installed", lambda: whole([picas(), "run"], folder, pools["SQLite"])),
-                *(
-                    Contender(name, partial(whole, node(python, file), folder, pools["SQLite"]))
-                    for name, (python, file) in ways.items()
-                ),
-                *unknown(folder, bundle, pools["SQLite"]),
-            ],
-            rounds,
-        )
-        report.table(
-            ["start and end", "s (median)", "lowest to highest"],
-            [each.cells("{:.3f}") for each in starts.values()],
-        )
-        for kind, url in pools.items():
-            claims = play(
-                [
-                    Contender("installed", partial(first_claim, [picas(), "run"], folder, url)),
-                    *(
-                        Contender(name, partial(first_claim, node(python, file), folder, url))
-                        for name, (python, file) in ways.items()
-                    ),
-                ],
-                rounds,
-            )
-            report.table(
-                [f"first claim, {kind}", "s (median)", "lowest to highest"],
-                [each.cells("{:.3f}") for each in claims.values()],
-            )
-            slowest = max(each.median for name, each in claims.items() if name in ways)
-            report.verdicts.append(
-                Verdict(
-                    f"slowest Python: start to first claim, {kind}",
-                    slowest,
-                    CLAIM_S,
-                    at_least=False,
-                    unit=" s",
-                )
-            )
-        slowest = max(each.median for name, each in starts.items() if name in ways)
-        report.verdicts.insert(
-            0, Verdict("slowest Python: start and end", slowest, START_S, at_least=False, unit=" s")
-        )
         size = bundle.stat().st_size / 1e6
         report.notes.append(
             f"The bundle has {size:.1f} MB, with the code for {', '.join(compiled_for(bundle))}."
         )
+        pools = {"SQLite": f"sqlite:///{folder}/pool.db"}
+        with contextlib.suppress(BenchmarkError):
+            server = stack.enter_context(couchdb())
+            pools["CouchDB"] = stack.enter_context(Database(server)).url
+        ours = {f"Python {version}": node(python, bundle) for version, python in pythons.items()}
+        ways = {"installed": [picas(), "run"], **ours}
+        bare = node(sys.executable, without_code(folder, bundle))
+        for what, measure in (("start and end, s", wall), ("the same, s of CPU", cpu)):
+            starts = play(
+                [
+                    *(
+                        Contender(name, partial(measure, argv, folder, pools["SQLite"]))
+                        for name, argv in ways.items()
+                    ),
+                    Contender(UNKNOWN, partial(first_time, measure, bare, folder, pools["SQLite"])),
+                    Contender(KNOWN, partial(measure, bare, folder, pools["SQLite"])),
+                ],
+                rounds,
+            )
+            report.table(
+                [what, "median", "lowest to highest"], [each.cells("{:.3f}") for each in starts.values()]
+            )
+            if measure is wall:
+                report.verdicts.append(_verdict("start and end", [starts[name] for name in ours], START_S))
+        for kind, url in pools.items():
+            claims = play(
+                [Contender(name, partial(first_claim, argv, folder, url)) for name, argv in ways.items()],
+                rounds,
+            )
+            header = [f"start to first claim, {kind}, s", "median", "lowest to highest"]
+            report.table(header, [each.cells("{:.3f}") for each in claims.values()])
+            report.verdicts.append(_verdict(header[0][:-3], [claims[name] for name in ours], CLAIM_S))
     return report
+
+
+def _verdict(what: str, samples: Sequence[Sample], target: float) -> Verdict:
+    slowest = max(each.median for each in samples)
+    return Verdict(f"slowest Python: {what}", slowest, target, at_least=False, unit=" s")
 
 
 def found() -> dict[str, str]:
@@ -106,16 +98,20 @@ def found() -> dict[str, str]:
     pythons = {}
     for version in VERSIONS:
         for root in roots:
-            path = root / f"python{version}"
-            if version not in pythons and path.exists() and answers(path, version):
-                pythons[version] = str(path)
+            real = program(root / f"python{version}", version) if version not in pythons else ""
+            if real:
+                pythons[version] = real
     return pythons
 
 
-def answers(python: Path, version: str) -> bool:
-    """Whether it is that Python: a shim may be there without what it stands for."""
-    check = f"import sqlite3, sys; sys.exit('%d.%d' % sys.version_info[:2] != '{version}')"
-    return subprocess.run([python, "-c", check], capture_output=True, check=False).returncode == 0
+def program(python: Path, version: str) -> str:
+    """The program itself of that Python; "" if there is none, or another one. pyenv's shims are scripts, and slower."""
+    if not python.exists():
+        return ""
+    asked = "import os, sqlite3, sys; print('%d.%d' % sys.version_info[:2], os.path.realpath(sys.executable))"
+    said = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=False).stdout
+    found, _, path = said.strip().partition(" ")
+    return path if found == version else ""
 
 
 def make(folder: Path, pythons: dict[str, str]) -> Path:
@@ -146,29 +142,37 @@ def node(python: str, bundle: Path) -> list[str]:
     return [python, "-I", "-S", str(bundle), "run"]
 
 
-def unknown(folder: Path, bundle: Path, pool: str) -> Iterator[Contender]:
-    """Starts of a Python that the bundle has no code for: the one that runs this."""
+def without_code(folder: Path, bundle: Path) -> Path:
+    """The same bundle, made where no Python was known."""
     bare = folder / "bare.pyz"
     with zipfile.ZipFile(bundle) as source, zipfile.ZipFile(bare, "w", zipfile.ZIP_DEFLATED) as target:
         for entry in source.infolist():
             if not entry.filename.startswith("bundle/code/"):
                 target.writestr(entry, source.read(entry))
-    argv = node(sys.executable, bare)
-
-    def first() -> float:
-        shutil.rmtree(folder / "home", ignore_errors=True)
-        return whole(argv, folder, pool)
-
-    yield Contender("unknown to the bundle, first", first)
-    yield Contender("unknown to the bundle, then", partial(whole, argv, folder, pool))
+    return bare
 
 
-def whole(argv: Sequence[str], folder: Path, pool: str) -> float:
+def first_time(measure: Callable[..., float], argv: Sequence[str], folder: Path, pool: str) -> float:
+    """The same on a machine where no pilot has been."""
+    shutil.rmtree(folder / "home", ignore_errors=True)
+    return measure(argv, folder, pool)
+
+
+def wall(argv: Sequence[str], folder: Path, pool: str) -> float:
     """Seconds of a pilot that finds nothing to do."""
     picas_package.open_pool(pool).close()  # it is there, and empty
     begun = time.monotonic()
     start(argv, folder, pool)
     return time.monotonic() - begun
+
+
+def cpu(argv: Sequence[str], folder: Path, pool: str) -> float:
+    """Seconds that it keeps a processor busy, which a busy machine does not change much."""
+    picas_package.open_pool(pool).close()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start(argv, folder, pool)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def first_claim(argv: Sequence[str], folder: Path, pool: str) -> float:
