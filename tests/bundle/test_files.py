@@ -15,11 +15,13 @@ import pytest
 from tests.bundle.node import (
     PATIENCE_SECONDS,
     Node,
+    content,
     unpacked,
 )
 
 from picas._version import __version__
-from picas.bundling import cache
+from picas.bundling import archive, cache, compiling, contents, userfiles
+from picas.bundling.loader import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +73,16 @@ def test_files_are_unpacked_once_by_many_pilots_at_a_time(node: Node) -> None:
     assert (folder / "measure.sh").stat().st_mode & 0o777 == 0o755
     assert (folder / "fit.py").stat().st_mode & 0o777 == 0o644
     assert (folder.parent.stat().st_mode & 0o777) == 0o700
+
+
+def test_another_mode_of_a_program_is_another_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "pythons", lambda oldest: [])
+    package = contents.Package("small", "1", (3, 9), {"small.py": b""})
+    digests = set()
+    for mode in (0o644, 0o755):
+        archive.write(tmp_path / "a.pyz", [package], [userfiles.UserFile("a.sh", b"", mode)])
+        digests.add(json.loads(content(tmp_path / "a.pyz")[MANIFEST])["digest"])
+    assert len(digests) == 2
 
 
 def test_what_something_else_has_removed_of_them_is_unpacked_again(node: Node) -> None:

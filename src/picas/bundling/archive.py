@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import tempfile
 import zipfile
@@ -80,7 +81,9 @@ def write(
         "data": sorted(data),
         "files": [(file.name, len(file.content), file.mode) for file in files],
         "environment": dict(environment or {}),
-        "digest": _digest([*entries.items(), *((f"{FILES}{file.name}", file.content) for file in files)]),
+        "digest": _digest(
+            [*entries.items(), *((f"{FILES}{file.mode:o}/{file.name}", file.content) for file in files)]
+        ),
     }
     entries["__main__.py"] = _start(oldest)
     entries[MANIFEST] = json.dumps(manifest, indent=1).encode("ascii")
@@ -152,7 +155,7 @@ def _add(opened: zipfile.ZipFile, place: str, content: bytes, mode: int = 0o644)
 
 def _version(name: str) -> str:
     """``3.11`` of ``bundle/code/cpython-311-a70d``."""
-    digits = name.rpartition("/")[2].split("-")[1]
+    digits = re.sub(r"\D", "", name.rpartition("/")[2].rpartition("-")[0])
     return f"{digits[0]}.{digits[1:]}"
 
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 UNUSED_SECONDS = 30 * 86_400.0
 """What no pilot has used for so long is removed when another bundle is unpacked beside it."""
 
-
 TRIES = 3
 """How often it is tried to take a place from which another pilot removes what is not whole."""
 

@@ -79,7 +79,10 @@ class Loader:
         if not self.prepared:
             self._texts = self._all_texts()
             kept = self._kept_code()
-        self._code: dict[str, bytes] = marshal.loads(kept) if kept else {}  # noqa: S302
+        try:
+            self._code: dict[str, bytes] = marshal.loads(kept) if kept else {}  # noqa: S302
+        except (EOFError, TypeError, ValueError):  # what was kept is damaged
+            self._code = {}
 
     def _all_texts(self) -> dict[str, bytes]:
         import zipfile  # noqa: PLC0415 - seldom needed, and slow to load
@@ -188,10 +191,9 @@ def install(archive: str) -> Loader:
 def begin(archive: str) -> int:
     """Make the bundle importable, and run what the command line names; its exit code."""
     loader = install(archive)
-    sys.path.append(
-        sys.path.pop(0)
-    )  # the archive, of use to processes that are given this path; here it is last
+    sys.path.append(sys.path.pop(0))  # the archive: it is of use only to processes that are given this path
     os.environ[ARCHIVE_VARIABLE] = archive
+    os.environ.pop(FILES_VARIABLE, None)  # of another bundle, whose work this is
     if loader.manifest["files"]:
         problem = _bring_files(loader)
         if problem:

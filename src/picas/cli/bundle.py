@@ -30,6 +30,8 @@ where Python looks, and all in the folder $PICAS_BUNDLE_FILES:
 \b
 picas bundle -o pilot.pyz fit.py
 python3 pilot.pyz run --call fit:main
+
+What --pool and --ca name is what its pilots use where nothing else is said. A login never goes into a bundle.
 """
 
 
