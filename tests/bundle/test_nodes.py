@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.bundle.node import (
+    ACTOR,
     PATIENCE_SECONDS,
     Node,
     content,
@@ -104,16 +105,21 @@ def test_a_pool_behind_https_with_a_ca_of_ones_own(
     user, _, password = login.partition(":")
     with FaultProxy(origin, tls=certificate.context()) as proxy:
         pool = f"{proxy.origin}/{name}"
-        made = picas("bundle", "--pool", pool, "--ca", str(certificate.trust), PATH="/usr/bin:/bin")
+        picas.write("actor.py", ACTOR)
+        made = picas(
+            "bundle", "actor.py", "--pool", pool, "--ca", str(certificate.trust), PATH="/usr/bin:/bin"
+        )
         assert (made.code, made.err) == (0, "")
         pilot = replace(node, bundle=picas.path("pilot.pyz"))
         settings = {"PICAS_USERNAME": user, "PICAS_PASSWORD": password}
-        (node.directory / "tokens.txt").write_text("echo one\n", "utf-8")
+        (node.directory / "tokens.txt").write_text("echo one\necho two\n", "utf-8")
         pushed = pilot("push", "tokens.txt", **settings)
         assert (pushed.returncode, pushed.stderr) == (0, "")
-        ended = pilot("run", **settings)
+        ended = pilot("run", "--max-tasks", "1", **settings)
         assert (ended.returncode, ended.stderr) == (0, "")
-        assert json.loads(pilot("status", "--json", **settings).stdout)["done"] == 1
+        ended = pilot("actor.py", proxy.origin, name, user, password)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert json.loads(pilot("status", "--json", **settings).stdout)["done"] == 2
         other = replace(pilot, bundle=bundle)
         refused = other("status", "--pool", pool, **settings)
     assert refused.returncode == 1
