@@ -301,7 +301,7 @@ def parse(path: Path, text: str) -> dict[str, Any]:
 
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also numbers and nests that are too much for Python
         raise ConfigError(f"{path} cannot be read: {error}", "Mend it, or move it away.") from error
 
 

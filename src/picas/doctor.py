@@ -14,6 +14,7 @@ from picas.errors import PicasError, PoolError
 from picas.reaping import Reaper, lease_of
 from picas.stores.finding import FAILURE, OK, WARNING, Ailment, Finding
 from picas.tokens import Failure, State, log_names
+from picas.transitions import logs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -120,8 +121,8 @@ class Tokens:
 
 def lacks_logs(token: Token) -> bool:
     """Whether a failed token has not the logs that its last attempt must have left."""
-    listed = token.run.get("logs")
-    if isinstance(listed, list) and listed:
+    listed = logs_of(token.run)
+    if listed:
         return any(name not in token.attachments for name in listed)
     if token.run and token.run.get("failure") not in LEAVES_LOGS:
         return False

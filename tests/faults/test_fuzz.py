@@ -42,6 +42,9 @@ VERBS = (
 )  # fmt: skip
 
 
+FREE = {"type": "token", "lock": 0, "done": 0, "exit_code": "", "scrub_count": 0}
+
+
 @pytest.fixture
 def pool() -> Iterator[Pool]:
     with directory() as place, open_pool(f"sqlite:///{place}/pool.db") as opened:
@@ -92,6 +95,7 @@ def outcomes() -> Iterator[Outcome]:
 
 
 @given(body=bodies())
+@example(body={**FREE, "picas": {"run": {"claim": "aa", "logs": [[]]}, "history": [{"logs": [{}]}]}})
 @examples(20)
 def test_a_strange_document_is_shown(pool: Pool, shown: Any, body: dict[str, Any]) -> None:
     if put(pool, body) is None:
@@ -99,9 +103,6 @@ def test_a_strange_document_is_shown(pool: Pool, shown: Any, body: dict[str, Any
     for verb in VERBS:
         shown(verb)
     assert [token.id for token in pool.tokens(None, Selection.parse("id == 'plain'"))] == ["plain"]
-
-
-FREE = {"type": "token", "lock": 0, "done": 0, "exit_code": "", "scrub_count": 0}
 
 
 @given(body=bodies(), outcome=st.sampled_from(list(outcomes())))

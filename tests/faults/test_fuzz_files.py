@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.faults.examples import directory, examples
 from tests.faults.strange import ANY, SCALARS, bodies, sometimes
@@ -239,7 +239,8 @@ TOML = st.sampled_from(
 )  # fmt: skip
 
 
-@given(st.one_of(st.lists(TOML, max_size=10).map("".join), st.text(max_size=30)))
+@given(text=st.one_of(st.lists(TOML, max_size=10).map("".join), st.text(max_size=30)))
+@example(text="run=" + "9" * 5000)
 @examples(120)
 def test_any_text_is_a_file_of_settings_or_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.toml"

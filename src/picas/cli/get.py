@@ -13,6 +13,7 @@ from picas.cli.group import verb
 from picas.cli.saving import check_free, place_of, save
 from picas.errors import InvalidInput, TokenNotFound
 from picas.tokens import log_names
+from picas.transitions import logs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -139,5 +140,5 @@ def _wanted(token: Token, names: Sequence[str], *, logs: bool) -> list[str]:
         ]
     kept = set(log_names(token.id))
     for attempt in (token.run, *token.history):
-        kept.update(attempt.get("logs") or ())
+        kept.update(logs_of(attempt))
     return [each for each in token.attachments if logs or each not in kept]

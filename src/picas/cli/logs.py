@@ -16,6 +16,7 @@ from picas.cli import options, output, pools, text
 from picas.cli.group import verb
 from picas.errors import InvalidInput, PoolError
 from picas.tokens import State, log_names
+from picas.transitions import logs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -125,7 +126,7 @@ def _entry(token: Token, attempt: int | None) -> dict[str, Any]:
             if entry.get("logs") and not entry.get("superseded"):
                 return entry
         # A token that another client finished has logs under the usual names, and no word of ours.
-        return {"logs": log_names(token.id)}
+        return {"logs": list(log_names(token.id))}
     for entry in entries[::-1]:
         if attempt == entry.get("attempt"):
             return entry
@@ -139,7 +140,7 @@ def _attached(token: Token, entry: dict[str, Any], streams: Sequence[str]) -> li
     Raises:
         PoolError: there is no log.
     """
-    logged = [name for name in entry.get("logs") or () if name in token.attachments]
+    logged = [name for name in logs_of(entry) if name in token.attachments]
     if not logged:
         state = token.state.value if token.state else options.OTHER
         advice = (

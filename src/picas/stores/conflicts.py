@@ -32,7 +32,7 @@ from picas.stores.index import MEND
 from picas.tokens import State, Token, log_name_of_attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from picas.payload import Payload
     from picas.stores.http import Server
@@ -139,17 +139,17 @@ def _merged(winner: Token, others: Sequence[Token], given_up: tuple[Token, ...])
     history = list(winner.history)
     attach: list[tuple[Token, str, str]] = []
     running = []
-    known = {entry.get("claim") for entry in (*history, winner.run)}
+    known = {_claim_of(entry) for entry in (*history, winner.run)}
     for leaf in others:
         names = {name: log_name_of_attempt(name, _label(leaf)) for name in _only_there(leaf, winner)}
         attach += [(leaf, name, new) for name, new in names.items()]
         if leaf.state is State.LOCKED:
             running.append(leaf.run)
         for entry in (*leaf.history, *_last_run(leaf, winner)):
-            if entry.get("claim") is None or entry["claim"] not in known:
-                logs = [names.get(name, name) for name in entry.get("logs") or ()]
+            if _claim_of(entry) is None or _claim_of(entry) not in known:
+                logs = [names.get(name, name) for name in transitions.logs_of(entry)]
                 history.append({**entry, **({"logs": logs} if logs else {}), "superseded": True})
-                known.add(entry.get("claim"))
+                known.add(_claim_of(entry))
     ours = {**winner.picas}
     if history:
         ours["history"] = history[-tokens.MAX_HISTORY :]
@@ -179,6 +179,12 @@ def _only_there(leaf: Token, winner: Token) -> Iterator[str]:
         there = winner.attachments.get(name)
         if there is None or there.digest != info.digest:
             yield name
+
+
+def _claim_of(entry: Mapping[str, Any]) -> str | None:
+    """The claim of an attempt, of an entry that anybody may have written."""
+    claim = entry.get("claim")
+    return claim if isinstance(claim, str) else None
 
 
 def _label(leaf: Token) -> str:
