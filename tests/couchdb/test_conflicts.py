@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.couchdb.processes import ask
 
@@ -384,7 +384,8 @@ STEPS = st.lists(
 )
 
 
-@given(STEPS)
+@given(steps=STEPS)
+@example(steps=[("claim", 0), ("reset", 0), ("stray", 0), ("finish", 0)])
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_happens_in_whatever_order_every_result_is_kept(
     base: Database, steps: list[tuple[str, int]]

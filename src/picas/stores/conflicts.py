@@ -139,17 +139,19 @@ def _merged(winner: Token, others: Sequence[Token], given_up: tuple[Token, ...])
     history = list(winner.history)
     attach: list[tuple[Token, str, str]] = []
     running = []
-    known = {_claim_of(entry) for entry in (*history, winner.run)}
+    known = {_told_by(entry) for entry in (*history, winner.run)}
     for leaf in others:
         names = {name: log_name_of_attempt(name, _label(leaf)) for name in _only_there(leaf, winner)}
         attach += [(leaf, name, new) for name, new in names.items()]
         if leaf.state is State.LOCKED:
             running.append(leaf.run)
         for entry in (*leaf.history, *_last_run(leaf, winner)):
-            if _claim_of(entry) is None or _claim_of(entry) not in known:
+            claim, _ = told = _told_by(entry)
+            # A claim may be told of twice: that it was given up, and of its result that came nevertheless.
+            if claim is None or not known & {told, (claim, True)}:
                 logs = [names.get(name, name) for name in transitions.logs_of(entry)]
                 history.append({**entry, **({"logs": logs} if logs else {}), "superseded": True})
-                known.add(_claim_of(entry))
+                known.add(told)
     ours = {**winner.picas}
     if history:
         ours["history"] = history[-tokens.MAX_HISTORY :]
@@ -181,10 +183,10 @@ def _only_there(leaf: Token, winner: Token) -> Iterator[str]:
             yield name
 
 
-def _claim_of(entry: Mapping[str, Any]) -> str | None:
-    """The claim of an attempt, of an entry that anybody may have written."""
+def _told_by(entry: Mapping[str, Any]) -> tuple[str | None, bool]:
+    """Of which claim an entry tells, which anybody may have written, and whether it tells of a result."""
     claim = entry.get("claim")
-    return claim if isinstance(claim, str) else None
+    return (claim if isinstance(claim, str) else None), "started" in entry
 
 
 def _label(leaf: Token) -> str:
