@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# A signal may come while a Popen object is being made, which nobody can wait for then.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 STUBBORN = "trap '' TERM; echo $$ > pid; while true; do sleep 0.1; done"
 """A script that does not heed TERM."""
 
@@ -176,8 +179,6 @@ def test_a_signal_stops_the_child_and_puts_the_token_back(db: CouchDB) -> None:
 
 
 @pytest.mark.usefixtures("signalled")
-# The signal may come while the Popen object is being made, which nobody can wait for then.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_token_is_put_back_with_the_values_that_the_program_says(db: CouchDB) -> None:
     db.pool.push([STUBBORN])
     with pytest.raises(SystemExit):

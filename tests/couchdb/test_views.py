@@ -311,7 +311,7 @@ def exchange_watched(urls: list[str], tokens: int) -> None:
 
     def looked() -> None:
         enough = Counter({url: looks[url] + 3 for url in urls})
-        while looks < enough:
+        while any(looks[url] < enough[url] for url in urls):
             time.sleep(0.01)
 
     told: list[tuple[str, int]] = []

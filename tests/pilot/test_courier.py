@@ -363,11 +363,16 @@ def test_a_pool_that_refuses_ends_the_pilot_and_results_stay_in_the_spool(bench,
     faulty.fail(PoolRefused("no rights"), "replace")
     with pytest.raises(PoolRefused, match="no rights"):
         bench.run(pool=Pool(faulty), workers=2)
-    begun = [event.kind for event in bench.events].count("started")
-    assert 1 <= waiting(bench) <= begun
+    begun = {event.token.id for event in bench.events if event.kind == "started"}
+    assert 1 <= waiting(bench) <= len(begun)
     sent, left = flush(bench.pool, bench.spool)
-    assert (sent, left) == (begun, 0)
-    assert list(bench.states().values()).count("done") == begun
+    assert (sent, left) == (len(begun), 0)
+    states = bench.states()
+    assert {states[token_id] for token_id in begun} <= {
+        "done",
+        "todo",
+    }  # todo is what ran when the refusal came
+    assert "done" in states.values()
 
 
 def test_a_pool_that_refuses_claims_ends_the_pilot(bench, faulty):
