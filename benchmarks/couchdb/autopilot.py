@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks._harness import Report, picas, say, scratch, timed
 from benchmarks.autopilot import HEADER, LOOKS, NOTE, measure, verdicts, write_tokens
-from picas.credentials import split_login
+from picas.settings.credentials import split_login
 
 from ._server import Database, couchdb, version
 from .push import HOURS

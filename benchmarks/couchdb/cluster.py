@@ -14,8 +14,8 @@ from tests.couchdb.servers import couchdb_home
 import picas
 from benchmarks._harness import BenchmarkError, Report, Verdict, say, scratch
 from picas.errors import PoolUnavailable
-from picas.stores import conflicts
-from picas.stores.http import Server, split_url
+from picas.stores.couch import conflicts
+from picas.stores.couch.http import Server, split_url
 from picas.tokens import State
 
 from ._server import Database, version

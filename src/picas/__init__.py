@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         ViewIterator,
     )
     from picas.errors import PicasError
-    from picas.pilot import Pilot
+    from picas.pilot.loop import Pilot
     from picas.pool import Pool, open_pool
     from picas.selection import Selection
     from picas.tokens import Failure, Outcome, State, Token
@@ -37,7 +37,7 @@ _HOMES = {
     "Job": "picas.documents",
     "Outcome": "picas.tokens",
     "PicasError": "picas.errors",
-    "Pilot": "picas.pilot",
+    "Pilot": "picas.pilot.loop",
     "Pool": "picas.pool",
     "PrioritizedViewIterator": "picas.iterators",
     "RunActor": "picas.actors",

@@ -6,11 +6,11 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from picas import classicfile
-from picas.config import Access
-from picas.credentials import Login, Source
+from picas.settings import classicfile
+from picas.settings.config import Access
+from picas.settings.credentials import Login, Source
 from picas.stores import connect
-from picas.stores.admin import exchange_password, who_am_i
+from picas.stores.couch.admin import exchange_password, who_am_i
 
 if TYPE_CHECKING:
     from pathlib import Path

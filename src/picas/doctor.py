@@ -1,7 +1,7 @@
 """What is wrong with the tokens of a pool, of whatever kind: locks that nobody holds, failures that left no logs.
 
-What is wrong with the database or the file that they are in, `picas.stores.couch_doctor` and
-`picas.stores.sqlite_doctor` look for.
+What is wrong with the database or the file that they are in, `picas.stores.couch.doctor` and
+`picas.stores.sqlite.doctor` look for.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Callable
 from picas import machine
 from picas.budgets import Budgets
 from picas.errors import PicasError, PoolError
-from picas.reaping import Reaper, lease_of
+from picas.fleet.reaping import Reaper, lease_of
 from picas.stores.finding import FAILURE, OK, WARNING, Ailment, Finding
 from picas.tokens import Failure, State, log_names
 from picas.transitions import logs_of

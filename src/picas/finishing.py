@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from picas import fitting, tokens, transitions
+from picas import tokens, transitions
 from picas.errors import TokenRefused, TokenTooLarge
+from picas.moving import fitting
 from picas.payload import Payload
 from picas.stores.base import Change
 from picas.tokens import Edits, Failure, Outcome, State, Token

@@ -17,8 +17,8 @@ from itertools import chain, islice
 from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Union
 
-from picas import jsontext
 from picas.errors import InvalidInput, PoolUnavailable, TokenExists, TokenTooLarge
+from picas.text import jsontext
 from picas.tokens import Token, check_id, fresh_body
 from picas.transitions import with_signature
 

@@ -10,10 +10,11 @@ import socket
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Callable
 
-from picas import config, intake, tokens, transitions
+from picas import intake, tokens, transitions
 from picas.budgets import Budgets
 from picas.errors import InvalidInput, PicasError, TokenNotFound, TokenRefused, TokenTooLarge
 from picas.finishing import Finisher, Result, Verdict
+from picas.settings import config
 from picas.stores import PATIENCE_SECONDS, open_store
 from picas.stores.base import Change
 from picas.tokens import Claimer, Outcome, State, Token
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from types import TracebackType
 
-    from picas.copying import Copied
     from picas.intake import Item, PushResult, Sign
+    from picas.moving.copying import Copied
     from picas.payload import Payload
     from picas.selection import Selection
     from picas.stores.base import Progress, Store
@@ -107,7 +108,7 @@ class Pool:
             again: add all items, also those that were pushed before.
             on_progress: called now and then with the number of items dealt with so far.
             on_wait: called once, with what is known of it, if another large push to the pool is waited for.
-            sign: gives the signature of a token by its id and fields: a `picas.signing.Signer`.
+            sign: gives the signature of a token by its id and fields: a `picas.trust.signing.Signer`.
 
         Raises:
             InvalidInput: an item cannot become a token.
@@ -199,19 +200,19 @@ class Pool:
     ) -> Copied:
         """Copy tokens with their files and all that is known of them; what is in the target already stays as it is.
 
-        A copy that was cut is completed by copying again. See `picas.copying` for what is checked.
+        A copy that was cut is completed by copying again. See `picas.moving.copying` for what is checked.
 
         Args:
             state: only those in one state or several; None for all.
             where: only those that fit.
-            locked: one of `picas.copying.LOCKED_CHOICES`.
+            locked: one of `picas.moving.copying.LOCKED_CHOICES`.
             verify: read all files back from the target too.
             on_progress: called now and then with what was done so far.
 
         Raises:
             PoolRefused: a token is locked, and it was not said what to do with such.
         """
-        from picas import copying  # noqa: PLC0415 - start-up: pilots do not copy
+        from picas.moving import copying  # noqa: PLC0415 - start-up: pilots do not copy
 
         states = _states(state)
         return copying.copy(
@@ -247,7 +248,7 @@ class Pool:
 
         Args:
             claimer: who claims; this process if not given.
-            order: one of `picas.config.ORDERS`.
+            order: one of `picas.settings.config.ORDERS`.
         """
         who = claimer or this_process()
         now = self.store.now()
@@ -314,7 +315,7 @@ class Pool:
         """Sign tokens as they are; how many were. One that a pilot holds, or that changed since it was read, is not.
 
         Args:
-            sign: gives the signature of a token by its id and fields: a `picas.signing.Signer`.
+            sign: gives the signature of a token by its id and fields: a `picas.trust.signing.Signer`.
 
         Raises:
             InvalidInput: the fields of one of them cannot be signed.

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from picas.jsvalues import js_parse_int
+from picas.text.jsvalues import js_parse_int
 from picas.tokens import Failure, State, finished_at
 
 if TYPE_CHECKING:

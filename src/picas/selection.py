@@ -34,8 +34,8 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Union
 
-from picas.config import parse_size
 from picas.errors import InvalidInput, SelectionError
+from picas.settings.config import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

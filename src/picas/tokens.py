@@ -7,7 +7,7 @@ under the single key ``picas``, which other clients carry along untouched::
 
     "picas": {
         "push":       "…",   the push key: which line of which content this token came from
-        "signature":  {…},   who vouches for what it says is to be done, see picas.signing
+        "signature":  {…},   who vouches for what it says is to be done, see picas.trust.signing
         "attempt":    2,     how often the token has been started so far
         "scrub_base": 1,     the scrub_count at which a person last gave it a fresh budget
         "spent":      {"lost": 1},  what was charged to other budgets since, by class of failure
@@ -26,10 +26,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from picas import jsontext
 from picas.errors import InvalidInput
 from picas.jobid import JOB_ID_FIELDS
-from picas.jsvalues import js_number, js_parse_int
+from picas.text import jsontext
+from picas.text.jsvalues import js_number, js_parse_int
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

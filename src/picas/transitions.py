@@ -226,7 +226,7 @@ def claimed_as(token: Token, user: str) -> Token:
 
 
 def with_signature(token: Token, signature: Mapping[str, str]) -> Token:
-    """The token with this signature in place of any that it has; see `picas.signing`."""
+    """The token with this signature in place of any that it has; see `picas.trust.signing`."""
     ours = {**token.picas, "signature": dict(signature)}
     return replace(token, body={**token.body, "picas": ours})
 

@@ -19,8 +19,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
-from picas.config import parse_duration
 from picas.errors import InvalidInput
+from picas.settings.config import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -137,7 +137,7 @@ def parse_notice(text: str) -> Notice:
 def declared(body: Mapping[str, Any]) -> float | None:
     """How many seconds a token says that it takes, in its field ``walltime``; None if it says nothing that makes sense.
 
-    A number is seconds; a text is what `picas.config.parse_duration` reads: ``1h30m``, ``01:30:00``.
+    A number is seconds; a text is what `picas.settings.config.parse_duration` reads: ``1h30m``, ``01:30:00``.
     """
     value = body.get("walltime")
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):

@@ -78,7 +78,7 @@ def test_every_command_runs_as_it_stands(folder: Path) -> None:
 
 @pytest.mark.couchdb
 def test_the_commands_for_couchdb_run_as_they_stand(real_couchdb, folder: Path) -> None:
-    (block,) = blocks("console")
+    block = blocks("console")[0]
     name = f"readme-{secrets.token_hex(6)}"
     login = urlsplit(real_couchdb.url)
     mine = {
@@ -96,6 +96,19 @@ def test_the_commands_for_couchdb_run_as_they_stand(real_couchdb, folder: Path) 
     assert "all is well" in said
     assert "pushed 10 tokens" in said
     assert "10 done" in said
+
+
+def test_the_commands_for_clusters_say_what_would_be_submitted(folder: Path) -> None:
+    block = blocks("console")[1]
+    folder.joinpath("process_task.sh").write_text("#!/bin/sh\ntrue\n")
+    lines = [line.split("#")[0].strip() for line in block.splitlines()]
+    dry = [line + " --dry-run" if line.startswith("picas submit") else line for line in lines]
+    wanted = [line for line in dry if not line.startswith(("picas submit status", "picas autopilot"))]
+    assert len(wanted) == len(lines) - 2
+    said = run(["bash", "-euo", "pipefail", "-c", "\n".join(["picas push - <<< true", *wanted])], folder)
+    assert "#SBATCH --array=0-199" in said
+    assert "pilot.pyz: " in said
+    assert "Parameters = " in said
 
 
 def test_what_runs_elsewhere_is_in_the_makefile() -> None:

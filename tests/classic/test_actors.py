@@ -24,7 +24,7 @@ from picas.iterators import (
 )
 from picas.modifiers import BasicTokenModifier
 from picas.payload import Payload
-from picas.spool import Spool
+from picas.spool.spool import Spool
 from picas.tokens import Edits, Outcome, State
 
 if TYPE_CHECKING:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.couchdb import classic
 
-from picas import classicfile, crypto, picas_config
-from picas.config import parse
+from picas import crypto, picas_config
 from picas.errors import ConfigError, MissingExtra, PicasError
 from picas.picas_config import PicasConfig, PicasConfigSchemaError
+from picas.settings import classicfile
+from picas.settings.config import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ import pytest
 
 from picas.budgets import COUNTED_APART, Budgets
 from picas.cli.errors import CLASSES
-from picas.config import BUDGETS, parse_budget, parse_codes
 from picas.errors import InvalidInput
+from picas.settings.config import BUDGETS, parse_budget, parse_codes
 from picas.tokens import Failure
 
 if TYPE_CHECKING:

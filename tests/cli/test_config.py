@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from picas.config import Settings, load, parse_duration, parse_size
 from picas.errors import ConfigError, InvalidInput
+from picas.settings.config import Settings, load, parse_duration, parse_size
 
 if TYPE_CHECKING:
     from pathlib import Path

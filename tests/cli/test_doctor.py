@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from picas.pool import open_pool
-from picas.stores import sqlite_doctor
+from picas.stores.sqlite import doctor as sqlite_doctor
 
 if TYPE_CHECKING:
     from conftest import Shell

@@ -9,7 +9,7 @@ import pytest
 
 from picas import machine
 from picas.pool import open_pool
-from picas.stores.http import Server
+from picas.stores.couch.http import Server
 from picas.tokens import Claimer, Failure, Outcome
 
 if TYPE_CHECKING:

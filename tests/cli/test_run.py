@@ -14,7 +14,7 @@ import pytest
 
 from picas.cli.output import Screen
 from picas.cli.run import RunView
-from picas.summary import Summary
+from picas.pilot.summary import Summary
 
 if TYPE_CHECKING:
     from conftest import Shell
@@ -343,7 +343,7 @@ import picas, time
 from picas.budgets import Budgets
 from picas.payload import Payload
 from picas.finishing import Result
-from picas.spool import Spool, default_spool
+from picas.spool.spool import Spool, default_spool
 from picas.tokens import Outcome
 pool = picas.open_pool()
 token = pool.claim()

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from picas import secrecy
+from picas.trust import secrecy
 
 if TYPE_CHECKING:
     from conftest import Shell
@@ -207,7 +207,7 @@ def test_what_of_the_environment_is_covered() -> None:
 @LINUX
 def test_what_is_covered_is_there_for_the_program_and_what_it_starts(picas: Shell) -> None:
     program = (
-        "import os, subprocess\nfrom picas import secrecy\nsecrecy.cover()\n"
+        "import os, subprocess\nfrom picas.trust import secrecy\nsecrecy.cover()\n"
         "print(os.environ['PICAS_PASSWORD'])\n"
         "print(subprocess.run(['sh', '-c', 'echo $PICAS_PASSWORD'], capture_output=True, text=True).stdout)\n"
         "print(open('/proc/self/environ').read().replace('\\0', '\\n'))\n"

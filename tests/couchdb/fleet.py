@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picas.pilot import Pilot
+from picas.pilot.loop import Pilot
 from picas.pool import open_pool
 
 if TYPE_CHECKING:

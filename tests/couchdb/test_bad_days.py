@@ -19,7 +19,8 @@ from tests.couchdb.servers import GivenServer
 from picas.cli import pools
 from picas.errors import PicasError, PoolRefused, PoolUnavailable, TokenTooLarge
 from picas.pool import open_pool
-from picas.stores import connect, http
+from picas.stores import connect
+from picas.stores.couch import http
 from picas.tokens import State
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import pytest
 from tests.couchdb.faults import Answer, Fault, Hang, Truncate, error_page
 
-import picas.pilot
-from picas.pilot import Pilot
+import picas.pilot.loop
+from picas.pilot.loop import Pilot
 from picas.pool import open_pool
-from picas.spool import Spool, flush
+from picas.spool.spool import Spool, flush
 from picas.tokens import State
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def test_a_hanging_server_stops_no_work_and_no_time_limit(proxied: Proxied, tmp_
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pilot that has to go waits a second for its server, not ten."""
-    monkeypatch.setattr(picas.pilot, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(picas.pilot.loop, "PATIENCE_SECONDS", 1.0)
 
 
 @pytest.mark.usefixtures("hasty")

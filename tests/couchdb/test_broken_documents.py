@@ -11,9 +11,9 @@ from tests.cli.conftest import Shell
 
 from picas.errors import PoolRefused, PoolUnavailable, TokenRefused
 from picas.finishing import Result
-from picas.pilot import Pilot
+from picas.pilot.loop import Pilot
 from picas.pool import open_pool
-from picas.spool import Spool
+from picas.spool.spool import Spool
 from picas.tokens import Outcome, State, Token
 
 if TYPE_CHECKING:

@@ -11,12 +11,13 @@ import pytest
 from tests.couchdb.processes import ask
 
 from picas.errors import InvalidInput, PoolRefused
-from picas.pilot import Pilot
+from picas.pilot.loop import Pilot
 from picas.pool import Pool, open_pool
 from picas.selection import Selection
-from picas.stores import connect, design, snapshot, strangers
+from picas.stores import connect, design
 from picas.stores.base import Change
-from picas.stores.designs import Designs
+from picas.stores.couch import snapshot, strangers
+from picas.stores.couch.designs import Designs
 from picas.tokens import Claimer, Outcome, State
 from picas.transitions import release
 

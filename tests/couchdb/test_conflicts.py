@@ -21,9 +21,9 @@ from picas import transitions
 from picas.finishing import Result, Verdict
 from picas.payload import Payload
 from picas.pool import Pool, open_pool
-from picas.stores import conflicts, leaves
 from picas.stores.base import Change
-from picas.stores.http import Server, split_url
+from picas.stores.couch import conflicts, leaves
+from picas.stores.couch.http import Server, split_url
 from picas.tokens import Claimer, Failure, Outcome, State, Token
 
 if TYPE_CHECKING:

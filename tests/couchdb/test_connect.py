@@ -19,11 +19,11 @@ from tests.couchdb.faults import Answer
 from tests.couchdb.proxy import FaultProxy
 from tests.couchdb.relay import relay
 
-from picas.config import Access
-from picas.credentials import Login
 from picas.errors import ConfigError, InvalidInput, PoolRefused, PoolUnavailable
 from picas.pool import open_pool
-from picas.stores.http import Server, split_url
+from picas.settings.config import Access
+from picas.settings.credentials import Login
+from picas.stores.couch.http import Server, split_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

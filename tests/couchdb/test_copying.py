@@ -10,8 +10,8 @@ import pytest
 from tests.couchdb.faults import Drop
 from tests.couchdb.processes import ask
 
-from picas.copying import BATCH, Left
 from picas.errors import InvalidInput, PoolError, PoolRefused
+from picas.moving.copying import BATCH, Left
 from picas.payload import CHUNK_BYTES, Payload
 from picas.pool import Pool, open_pool
 from picas.selection import Selection

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.couchdb.processes import ask
 
 from picas.selection import Selection
+from picas.stores.couch.index import age_of
 from picas.stores.design import by_fields, classic, own
-from picas.stores.index import age_of
 from picas.tokens import State, finished_at, priority_of, state_of
 
 # Whatever stands where a number should, and what JavaScript has opinions on.

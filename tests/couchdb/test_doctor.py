@@ -12,8 +12,10 @@ from tests.couchdb.processes import ask
 
 from picas.cli.main import run
 from picas.pool import open_pool
-from picas.stores import couch_doctor, design, designs
-from picas.stores.couchdb import CouchStore
+from picas.stores import design
+from picas.stores.couch import designs
+from picas.stores.couch import doctor as couch_doctor
+from picas.stores.couch.store import CouchStore
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.couchdb.processes import ask
 
-from picas import archiving, exporting
-from picas.archiving import archive
-from picas.copying import BATCH, Left
 from picas.errors import InvalidInput, PicasError, PoolRefused, PoolUnavailable, TokenRefused
-from picas.exportfile import Reader
-from picas.exporting import check, export_chosen, new_file
-from picas.importing import import_from
+from picas.moving import archiving, exporting
+from picas.moving.archiving import archive
+from picas.moving.copying import BATCH, Left
+from picas.moving.exportfile import Reader
+from picas.moving.exporting import check, export_chosen, new_file
+from picas.moving.importing import import_from
 from picas.payload import CHUNK_BYTES, Payload
 from picas.pool import Pool, open_pool
 from picas.selection import Selection

@@ -14,8 +14,8 @@ from tests.couchdb.processes import ask
 from picas import intake
 from picas.errors import PicasError
 from picas.pool import open_pool
-from picas.stores import filling
-from picas.stores.filling import TURN
+from picas.stores.couch import filling
+from picas.stores.couch.filling import TURN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

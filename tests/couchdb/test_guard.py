@@ -16,12 +16,12 @@ from picas.budgets import Budgets
 from picas.cli.main import run
 from picas.errors import PoolRefused, TokenRefused
 from picas.finishing import Result, Verdict
-from picas.pilot import Pilot
+from picas.fleet.reaping import Reaper
+from picas.pilot.loop import Pilot
 from picas.pool import Pool, open_pool
-from picas.reaping import Reaper
 from picas.stores import design
 from picas.stores.base import Change
-from picas.stores.couchdb import CouchStore
+from picas.stores.couch.store import CouchStore
 from picas.tokens import Claimer, Outcome, State, Token
 
 if TYPE_CHECKING:

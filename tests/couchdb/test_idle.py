@@ -17,8 +17,8 @@ from tests.couchdb.processes import ask
 
 from picas import open_pool
 from picas.errors import PicasError
-from picas.pilot import Pilot
-from picas.stores import board, feed
+from picas.pilot.loop import Pilot
+from picas.stores.couch import board, feed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -304,7 +304,7 @@ _WAIT = """
 import sys, threading
 from picas import open_pool
 from picas.errors import PicasError
-from picas.stores import board
+from picas.stores.couch import board
 board.SEATS, board.SEAT_SECONDS, board.RENEW_SECONDS = 1, 4.0, 0.5
 watch = open_pool(sys.argv[1]).store.watch()
 watch.begin()

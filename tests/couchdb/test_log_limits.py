@@ -10,7 +10,7 @@ from tests.cli.conftest import Shell
 from tests.couchdb.faults import Answer, error_page
 from tests.couchdb.servers import CouchServer, couchdb_home
 
-from picas.pilot import Pilot
+from picas.pilot.loop import Pilot
 from picas.pool import open_pool
 from picas.tokens import State, Token
 

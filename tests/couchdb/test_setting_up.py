@@ -16,7 +16,7 @@ from tests.couchdb.faults import Answer, LoseAnswer
 from tests.couchdb.processes import ask
 from tests.couchdb.proxy import FaultProxy
 
-from picas.config import parse
+from picas.settings.config import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,8 @@ from tests.couchdb import classic
 from tests.couchdb.processes import ask, wait_until
 
 import picas
-from picas.stores import design, strangers
+from picas.stores import design
+from picas.stores.couch import strangers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from tests.couchdb.processes import ask
 
 from picas.pool import open_pool
 from picas.stores import design
-from picas.stores.couchdb import CouchStore
+from picas.stores.couch.store import CouchStore
 
 FIELDS = (("cores",), ("input", "q"))
 NAME = design.by_fields(FIELDS)[0]

@@ -18,9 +18,10 @@ from tests.couchdb.processes import ask
 from picas.errors import InvalidInput, PoolRefused, PoolUnavailable
 from picas.pool import Pool, open_pool
 from picas.selection import Selection
-from picas.stores import connect, design, own_index
-from picas.stores import designs as looking_after
-from picas.stores.designs import Designs
+from picas.stores import connect, design
+from picas.stores.couch import designs as looking_after
+from picas.stores.couch import own_index
+from picas.stores.couch.designs import Designs
 from picas.tokens import State
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import pytest
 from tests.couchdb import classic
 
 from picas.clients import CouchDB
-from picas.credentials import split_login
+from picas.settings.credentials import split_login
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,9 +27,9 @@ from urllib.parse import urlsplit
 
 from picas.budgets import Budgets
 from picas.errors import PoolUnavailable
+from picas.fleet.reaping import Reaper
 from picas.pool import open_pool
-from picas.reaping import Reaper
-from picas.spool import flush
+from picas.spool.spool import flush
 from picas.tokens import State
 
 if TYPE_CHECKING:

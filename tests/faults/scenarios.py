@@ -16,14 +16,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from picas import courier, pilot, supply
 from picas.budgets import Budgets
 from picas.finishing import Result
 from picas.payload import Payload, Stretch
-from picas.pilot import Pilot
+from picas.pilot import courier, supply
+from picas.pilot import loop as pilot
+from picas.pilot.loop import Pilot
 from picas.pool import Pool, open_pool
-from picas.spool import Spool
-from picas.stores.sqlite import SqliteStore
+from picas.spool.spool import Spool
+from picas.stores.sqlite.store import SqliteStore
 from picas.tokens import Claimer, Failure, Outcome, Token, fresh_body
 from picas.transitions import claim
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from picas import courier, supply
 from picas.budgets import Budgets
 from picas.errors import InfrastructureError, PoolUnavailable
-from picas.pilot import Pilot
+from picas.pilot import courier, supply
+from picas.pilot.loop import Pilot
 from picas.pool import Pool, open_pool
-from picas.spool import Spool
+from picas.spool.spool import Spool
 from picas.tokens import State
 
 if TYPE_CHECKING:

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from tests.faults.examples import directory, examples
 from tests.faults.strange import ANY, CONTROLS, HUGE, RECORDS, bodies
 
-from picas import orders
 from picas.budgets import Budgets
 from picas.cli.main import run as picas
 from picas.errors import PicasError
 from picas.finishing import Result, Verdict
+from picas.fleet import orders
+from picas.fleet.reaping import Reaper
 from picas.payload import Payload
 from picas.pool import Pool, open_pool
-from picas.reaping import Reaper
 from picas.selection import Selection
 from picas.stores.base import Change
 from picas.tokens import Claimer, Failure, Outcome, State, Token

@@ -19,14 +19,15 @@ from tests.faults.examples import directory, examples
 from tests.faults.strange import ANY, SCALARS, bodies, sometimes
 from tests.unit.conftest import javascript
 
-from picas import classicfile, config, configfile, records
 from picas.budgets import Budgets
 from picas.errors import ConfigError, InvalidInput, SelectionError, TokenFileError
 from picas.finishing import Result
 from picas.payload import Payload
 from picas.pool import Pool, open_pool
 from picas.selection import JAVASCRIPT_FIELD, Selection
-from picas.spool import Spool
+from picas.settings import classicfile, config, configfile
+from picas.spool import records
+from picas.spool.spool import Spool
 from picas.tokenfile import TokenFile
 from picas.tokenfile.sweep import Sweep
 from picas.tokens import Claimer, Outcome, State

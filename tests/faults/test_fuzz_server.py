@@ -21,11 +21,11 @@ from tests.faults.strange import ANY, bodies, sometimes
 from picas.budgets import Budgets
 from picas.errors import PicasError
 from picas.finishing import Result
+from picas.fleet.reaping import Reaper
 from picas.payload import Payload
 from picas.pool import Pool, open_pool
-from picas.reaping import Reaper
 from picas.selection import Selection
-from picas.spool import Spool
+from picas.spool.spool import Spool
 from picas.tokens import Claimer, Outcome, Token, fresh_body
 from picas.transitions import claim
 

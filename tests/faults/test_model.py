@@ -16,11 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.faults.examples import directory, examples
 from tests.faults.model import BUDGETS, COUNTED, UNSEEN_LIMIT, Attempt, Model, failure_of
 
-from picas import machine, orders
+from picas import machine
 from picas.finishing import Result, Verdict
+from picas.fleet import orders
+from picas.fleet.reaping import Reaper
 from picas.payload import Payload
 from picas.pool import Pool, open_pool
-from picas.reaping import Reaper
 from picas.selection import Selection
 from picas.stores.base import Change
 from picas.tokens import Claimer, Outcome, State, Token

@@ -12,8 +12,8 @@ import pytest
 from tests.grid.fake_dirac import HOME_VARIABLE, Grid
 
 from picas.bundling import archive, contents
-from picas.credentials import split_login
 from picas.pool import Pool, open_pool
+from picas.settings.credentials import split_login
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from picas import config
-from picas.credentials import find
 from picas.errors import ConfigError, InvalidInput
 from picas.launchers.base import Script
 from picas.launchers.sandbox import check, travelling_config, write_config
+from picas.settings import config
+from picas.settings.credentials import find
 
 POOL = "https://pool.example.org:6984/ana"
 

@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from picas.budgets import Budgets
-from picas.pilot import Pilot
+from picas.pilot.loop import Pilot
 from picas.pool import Pool, open_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from picas.summary import Event, Summary
+    from picas.pilot.summary import Event, Summary
     from picas.tokens import Token
 
 PATIENCE = 120.0
@@ -34,7 +34,7 @@ AT_ONCE = Budgets(pause=(0.0, 0.0))
 PROGRAM = """
 import dataclasses, json, sys
 from picas.budgets import Budgets
-from picas.pilot import Pilot
+from picas.pilot.loop import Pilot
 from picas.pool import open_pool
 
 url, source, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from tests.pilot import runtimes
 
-from picas.containers import RUNTIMES, Container
 from picas.errors import InvalidInput
 from picas.staging.plan import Staging
+from picas.work.containers import RUNTIMES, Container
 
 GOLDEN = Path(__file__).parent / "golden"
 PATIENCE = 120.0

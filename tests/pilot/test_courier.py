@@ -11,12 +11,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from picas import courier, inbox, pilot, supply
 from picas.errors import InvalidInput, PoolRefused, PoolUnavailable
 from picas.finishing import Result, Verdict
 from picas.payload import Payload
+from picas.pilot import courier, inbox, supply
+from picas.pilot import loop as pilot
 from picas.pool import Pool
-from picas.spool import Spool, flush
+from picas.spool.spool import Spool, flush
 from picas.stores.base import Change
 from picas.tokens import Failure, Outcome, State, Token
 
@@ -311,7 +312,7 @@ def test_a_pilot_killed_while_the_pool_is_told_has_kept_the_result(bench, eventu
     bench.push("echo precious; head -c 200000 /dev/zero > large")
     program = """
 import os, signal, sys
-from picas.pilot import Pilot
+from picas.pilot.loop import Pilot
 from picas.pool import Pool, open_pool
 url, scratch, spool = sys.argv[1:]
 store = open_pool(url).store

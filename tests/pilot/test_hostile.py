@@ -13,9 +13,9 @@ from picas import machine
 from picas.budgets import Budgets
 from picas.errors import InfrastructureError
 from picas.finishing import Result
+from picas.fleet.reaping import Reaper
 from picas.payload import Payload
-from picas.reaping import Reaper
-from picas.spool import Spool, flush
+from picas.spool.spool import Spool, flush
 from picas.stores.base import Change
 from picas.tokens import Claimer, Failure, Outcome
 

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from picas import machine, orders
+from picas import machine
 from picas.budgets import Budgets
 from picas.errors import PoolUnavailable
 from picas.finishing import Result, Verdict
+from picas.fleet import orders
+from picas.fleet.reaping import Reaper
 from picas.pool import open_pool
-from picas.reaping import Reaper
 from picas.selection import Selection
-from picas.spool import Spool
+from picas.spool.spool import Spool
 from picas.stores.base import Change, PilotRecord
 from picas.tokens import Claimer, Failure, Outcome, State, Token
 from picas.transitions import claim
@@ -460,7 +461,7 @@ def test_a_pilot_stays_until_it_is_certain_that_the_holder_of_the_last_token_is_
     claimed(bench, interval=2.0)
     silence(monkeypatch, bench)
     monkeypatch.setattr(type(fleet_of(bench)), "steady", False)
-    monkeypatch.setattr("picas.pilot.SILENT_LOOK_SECONDS", 0.3)
+    monkeypatch.setattr("picas.pilot.loop.SILENT_LOOK_SECONDS", 0.3)
     summary = bench.run(budgets=ONCE)
     assert (summary.done, summary.reason) == (1, "empty")
     assert "waiting whether pilots that are silent" in "".join(event.message for event in bench.events)

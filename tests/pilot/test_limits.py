@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from picas.errors import InvalidInput
-from picas.supply import Supply
+from picas.pilot.supply import Supply
 from picas.tokens import Claimer
 
 
@@ -203,7 +203,7 @@ def test_a_waiting_pilot_says_once_that_it_waits_and_hardly_works(bench):
 
 
 def test_tokens_claimed_ahead_go_back_when_the_work_turns_out_long(bench, monkeypatch, eventually):
-    from picas import supply
+    from picas.pilot import supply
 
     monkeypatch.setattr(supply, "STALE_SECONDS", 0.3)
     monkeypatch.setattr(supply, "STALE_CHECK_SECONDS", 0.1)

@@ -92,7 +92,7 @@ def test_the_plain_name_is_never_an_earlier_attempts_log(bench):
 READER = """
 import os, subprocess, sys
 from pathlib import Path
-from picas import scratch
+from picas.work import scratch
 
 path = sys.argv[1]
 open_it = "import os, sys; os.open(sys.argv[1], os.O_RDONLY | os.O_NONBLOCK)"

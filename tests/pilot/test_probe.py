@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from picas import probe
 from picas.budgets import Budgets
-from picas.probe import QuickFailures
+from picas.pilot import probe
+from picas.pilot.probe import QuickFailures
 from picas.tokens import Failure, Outcome
 
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from picas import children
+from picas.work import children
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 

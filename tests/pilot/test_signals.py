@@ -110,6 +110,21 @@ def test_tokens_that_were_claimed_ahead_go_back_as_if_never_claimed(bench, event
     assert not any(token.history for token in tokens if token.id != "token_30")
 
 
+def test_work_that_ends_as_its_pilot_begins_to_leave_is_not_waited_for(bench, eventually):
+    bench.push(LONG, LONG)
+    slowly = """
+import time
+from picas.pilot.loop import Pilot
+leave = Pilot._leave
+Pilot._leave = lambda self: (time.sleep(1), leave(self))
+"""
+    pilot = bench.start(slowly, workers=2, grace=500)
+    eventually(began(bench, "token_0", "token_1"))
+    pilot.signal(signal.SIGTERM)
+    assert pilot.summary()["released"] == 2
+    assert bench.alive() == []
+
+
 def test_a_token_that_was_put_back_runs_again_as_the_next_attempt(bench, eventually):
     bench.push(LONG)
     pilot = bench.start()

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from picas import journal, records
 from picas.budgets import Budgets
 from picas.errors import PoolUnavailable
 from picas.finishing import Result
 from picas.payload import Payload, Stretch
-from picas.spool import Spool
+from picas.spool import journal, records
+from picas.spool.spool import Spool
 from picas.tokens import Edits, Failure, Outcome, Usage
 
 NONE = Budgets()
@@ -306,7 +306,7 @@ from pathlib import Path
 from picas.budgets import Budgets
 from picas.finishing import Result
 from picas.pool import open_pool
-from picas.spool import Spool
+from picas.spool.spool import Spool
 from picas.tokens import Outcome
 pool = open_pool(sys.argv[1])
 mine = Spool(Path(sys.argv[2]), pool.url).journal()
@@ -488,7 +488,7 @@ from picas.budgets import Budgets
 from picas.payload import Payload
 from picas.finishing import Result
 from picas.pool import open_pool
-from picas.spool import Spool
+from picas.spool.spool import Spool
 from picas.tokens import Outcome
 from pathlib import Path
 

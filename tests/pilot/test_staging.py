@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from picas import orders
 from picas.budgets import Budgets
 from picas.finishing import Result
-from picas.keys import KeyFiles
-from picas.records import loaded_result, text_of
+from picas.fleet import orders
+from picas.spool.records import loaded_result, text_of
 from picas.staging.plan import Staging
 from picas.stores.base import Change
 from picas.tokens import Failure, Outcome, Token
+from picas.trust.keys import KeyFiles
 
 DATA = os.urandom(100_000)
 SHA = hashlib.sha256(DATA).hexdigest()

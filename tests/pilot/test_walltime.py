@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from picas import checkpoints
 from picas.budgets import Budgets
-from picas.ending import LEAVE_SECONDS, Ending
 from picas.errors import InfrastructureError, InvalidInput
 from picas.finishing import Result
-from picas.inprocess import Interrupted, OwnWork
 from picas.payload import Payload
-from picas.runner import Phase
+from picas.pilot import checkpoints
+from picas.pilot.ending import LEAVE_SECONDS, Ending
 from picas.stores.base import Change
 from picas.tokens import Failure, Outcome, Usage
 from picas.walltime import End, Notice
+from picas.work.inprocess import Interrupted, OwnWork
+from picas.work.runner import Phase
 
 FAR = 10_000.0
 

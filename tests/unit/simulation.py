@@ -14,7 +14,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any, Callable
 
-from picas.stores.http import Answer
+from picas.stores.couch.http import Answer
 
 NODES = 3
 QUORUM = 2
@@ -155,7 +155,7 @@ class Cluster:
 
 
 class NodeServer:
-    """Stands in for `picas.stores.http.Server`: one node of the cluster, asked by one program."""
+    """Stands in for `picas.stores.couch.http.Server`: one node of the cluster, asked by one program."""
 
     url = "http://model"
     patience = 0.0

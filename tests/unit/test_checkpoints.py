@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from picas import checkpoints
-from picas.checkpoints import Checkpoints
 from picas.errors import InfrastructureError, PoolRefused, PoolUnavailable, TokenNotFound
+from picas.pilot import checkpoints
+from picas.pilot.checkpoints import Checkpoints
 from picas.tokens import Token
 
 

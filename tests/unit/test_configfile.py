@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from picas.config import load, parse
-from picas.configfile import change, stage
 from picas.errors import ConfigError
+from picas.settings.config import load, parse
+from picas.settings.configfile import change, stage
 
 if TYPE_CHECKING:
     from pathlib import Path

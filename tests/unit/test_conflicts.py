@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from picas import tokens, transitions
-from picas.stores import leaves
-from picas.stores.conflicts import Repair, decide
+from picas.stores.couch import leaves
+from picas.stores.couch.conflicts import Repair, decide
 from picas.tokens import AttachmentInfo, Claimer, Failure, Outcome, State, Token
 
 NOW = 1_000_000.0

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from picas import credentials
-from picas.config import Access, load
-from picas.credentials import (
+from picas.errors import ConfigError, MissingExtra
+from picas.settings import credentials
+from picas.settings.config import Access, load
+from picas.settings.credentials import (
     KEYRING_SERVICE,
     Login,
     Source,
@@ -22,7 +23,6 @@ from picas.credentials import (
     to_keyring,
     without_login,
 )
-from picas.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
     from pathlib import Path

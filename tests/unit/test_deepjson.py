@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from picas import deepjson, jsontext
-from picas.deepjson import MAX_DEPTH, TooDeep
+from picas.text import deepjson, jsontext
+from picas.text.deepjson import MAX_DEPTH, TooDeep
 from picas.tokens import State, state_of
 
 BOTTOMLESS = 50_000

@@ -10,12 +10,12 @@ from tests.unit.simulation import NODES, Cluster, Lot, NodeServer, shown
 
 from picas import tokens, transitions
 from picas.errors import PoolUnavailable
-from picas.stores import bulk, doubt, leaves
-from picas.stores.doubt import Doubts
+from picas.stores.couch import bulk, doubt, leaves
+from picas.stores.couch.doubt import Doubts
 from picas.tokens import Claimer, Outcome, State, Token, token_from_document
 
 if TYPE_CHECKING:
-    from picas.stores.http import Server
+    from picas.stores.couch.http import Server
 
 TOKENS = 3
 TOKEN_IDS = [f"token_{n}" for n in range(TOKENS)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from picas import fitting
+from picas.moving import fitting
 from picas.payload import Payload, Stretch, capped_log, file_payload
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from typing import Any, cast
 
-from picas import heart, machine
+from picas import machine
 from picas.errors import PoolRefused, PoolUnavailable
-from picas.heart import Heart
+from picas.pilot import heart
+from picas.pilot.heart import Heart
 
 
 class Fleet:

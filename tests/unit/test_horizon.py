@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from picas.errors import PoolUnavailable
-from picas.horizon import MOST_TEXTS, Horizon
+from picas.pilot.horizon import MOST_TEXTS, Horizon
 from picas.pool import open_pool
 from picas.selection import Selection
 from picas.tokens import Outcome, Token, Usage

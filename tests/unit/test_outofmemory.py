@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from picas import outofmemory
-from picas.outofmemory import Kills, counters, says_so
+from picas.work import outofmemory
+from picas.work.outofmemory import Kills, counters, says_so
 
 if TYPE_CHECKING:
     from pathlib import Path

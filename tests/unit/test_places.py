@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from picas import config, places
+from picas.settings import config, places
 
 if TYPE_CHECKING:
     from collections.abc import Callable

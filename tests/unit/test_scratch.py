@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from picas.scratch import Attempt, Scratch, remove
 from picas.tokens import Claimer, Token, fresh_body
 from picas.transitions import claim
+from picas.work.scratch import Attempt, Scratch, remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from picas.stores.shapes import fits
+from picas.stores.couch.shapes import fits
 
 DOC = {"_id": "t", "_rev": "1-a", "type": "token"}
 

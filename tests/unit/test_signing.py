@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from picas.errors import ConfigError, InvalidInput, MissingExtra
 from picas.jobid import JOB_ID_FIELDS
-from picas.keys import KeyFiles, parse_lines
-from picas.signing import PublicKey, Signer, Verifier, message
 from picas.tokens import RESERVED_FIELDS, Claimer, Outcome, Token, fresh_body, token_from_document
 from picas.transitions import claim, finish, with_signature
+from picas.trust.keys import KeyFiles, parse_lines
+from picas.trust.signing import PublicKey, Signer, Verifier, message
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,10 +18,11 @@ import pytest
 
 from picas.errors import PicasError, PoolRefused, PoolUnavailable
 from picas.payload import Payload
-from picas.stores import scripts, sqlite_file
+from picas.stores import scripts
 from picas.stores.base import Change
-from picas.stores.sqlite import SqliteStore
-from picas.stores.sqlite_file import APPLICATION_ID, SCHEMA, migrations, network_file_system
+from picas.stores.sqlite import file as sqlite_file
+from picas.stores.sqlite.file import APPLICATION_ID, SCHEMA, migrations, network_file_system
+from picas.stores.sqlite.store import SqliteStore
 from picas.tokens import Claimer, State, Token, fresh_body
 from picas.transitions import claim
 
@@ -192,7 +193,7 @@ def test_a_newer_pool_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
 
 
 def test_every_script_of_the_schema_is_run_in_the_order_of_its_number() -> None:
-    folder = Path(scripts.__file__).parent / "schema"
+    folder = Path(scripts.__file__).parent / "sqlite" / "schema"
     assert sorted(path.stem for path in folder.iterdir()) == list(SCHEMA)
 
 
@@ -466,7 +467,7 @@ def test_a_full_disk_loses_nothing_and_the_pool_goes_on_when_there_is_room(tmp_p
         from picas.errors import PoolUnavailable
         from picas.payload import Payload
         from picas.stores.base import Change
-        from picas.stores.sqlite import SqliteStore
+        from picas.stores.sqlite.store import SqliteStore
         from picas.tokens import Token, fresh_body
         place = pathlib.Path(sys.argv[1])
         (place / "ballast").write_bytes(bytes(500_000))
@@ -510,7 +511,7 @@ def test_a_read_only_file_system_can_be_looked_at(tmp_path: Path) -> None:
         """
         import pathlib, sys
         from picas.errors import PoolRefused
-        from picas.stores.sqlite import SqliteStore
+        from picas.stores.sqlite.store import SqliteStore
         place = pathlib.Path(sys.argv[1])
         store = SqliteStore(place / "picas.db")
         print([token.id for token in store.scan()])

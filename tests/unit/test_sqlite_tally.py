@@ -6,8 +6,8 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from picas.pool import open_pool
-from picas.stores import sqlite_tally
-from picas.stores.sqlite_tally import PREFIX
+from picas.stores.sqlite import tally as sqlite_tally
+from picas.stores.sqlite.tally import PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from picas.errors import InvalidInput
-from picas.template import as_text, is_name, names, render, render_argv
+from picas.text.template import as_text, is_name, names, render, render_argv
 
 FIELDS = {
     "input": "a b",

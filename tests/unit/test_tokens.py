@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from picas.budgets import Budgets
 from picas.errors import InvalidInput
 from picas.jobid import JOB_ID_FIELDS
-from picas.jsvalues import js_parse_int
+from picas.text.jsvalues import js_parse_int
 from picas.tokens import (
     MAX_HISTORY,
     AttachmentInfo,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from picas import lookout
 from picas.errors import PicasError, PoolRefused, PoolUnavailable
-from picas.lookout import Lookout
-from picas.stores import timed
-from picas.stores.feed import POLL_SECONDS, POLL_YIELD_SECONDS, News, Pace
-from picas.stores.timed import TimedWatch
+from picas.pilot import lookout
+from picas.pilot.lookout import Lookout
+from picas.stores.couch.feed import POLL_SECONDS, POLL_YIELD_SECONDS, News, Pace
+from picas.stores.sqlite import timed
+from picas.stores.sqlite.timed import TimedWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from picas.selection import Selection
-from picas.stores.index import age_of
-from picas.stores.walk import Walk
+from picas.stores.couch.index import age_of
+from picas.stores.couch.walk import Walk
 
 
 class Database:
@@ -186,7 +186,7 @@ def test_what_is_claimed_under_another_condition_is_forgotten():
 
 
 def test_what_comes_with_a_higher_priority_is_taken_next(monkeypatch):
-    monkeypatch.setattr("picas.stores.walk.FRONT_SECONDS", 0.0)
+    monkeypatch.setattr("picas.stores.couch.walk.FRONT_SECONDS", 0.0)
     database = Database(tokens(100))
     walk = Walk(database.read, None)
     claim(database, walk, 1)

@@ -9,8 +9,8 @@ import sys
 import time
 
 import picas
-from picas.stores.walk import Walk
-from picas.summary import Event
+from picas.pilot.summary import Event
+from picas.stores.couch.walk import Walk
 
 
 class Tally:

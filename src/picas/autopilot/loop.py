@@ -14,10 +14,10 @@ from picas.autopilot.decide import decide
 from picas.autopilot.demand import LATEST, Demand, demand
 from picas.autopilot.needs import body_of
 from picas.errors import LaunchError, PoolRefused
+from picas.fleet.orders import Orders
 from picas.launchers.base import Phase
 from picas.launchers.execute import NotHeard
 from picas.launchers.submit import status
-from picas.orders import Orders
 from picas.selection import fields_of
 from picas.tokens import State, finished_at
 

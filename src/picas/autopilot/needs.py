@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from picas.config import parse_size
 from picas.errors import InvalidInput
+from picas.settings.config import parse_size
 from picas.tokens import whole_number
 from picas.walltime import declared
 

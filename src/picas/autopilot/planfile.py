@@ -31,11 +31,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
-from picas import config
 from picas.autopilot.profiles import MAX_FAILURES, MAX_PILOTS, WORK_PER_PILOT, Limits, Plan, Profile, listed
-from picas.ending import LEAVE_OF_WARNING, LEAVE_SECONDS, LEAVE_SHARE
 from picas.errors import ConfigError, InvalidInput, SelectionError
+from picas.pilot.ending import LEAVE_OF_WARNING, LEAVE_SECONDS, LEAVE_SHARE
 from picas.selection import Selection
+from picas.settings import config
 from picas.walltime import parse_notice
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picas.places import home
+from picas.settings.places import home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Callable, Protocol
 
 from picas.errors import InvalidInput
 from picas.finishing import Result
-from picas.inprocess import Interrupted, OwnWork
 from picas.jobid import remove_job_id
-from picas.jsvalues import js_parse_int
 from picas.payload import Payload
+from picas.text.jsvalues import js_parse_int
 from picas.tokens import (
     TOKEN_TYPE,
     Edits,
@@ -26,6 +25,7 @@ from picas.tokens import (
     log_names,
     state_of,
 )
+from picas.work.inprocess import Interrupted, OwnWork
 
 from . import generation
 from .documents import Task
@@ -34,7 +34,7 @@ from .iterated import fields_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from picas.inprocess import Interruptible
+    from picas.work.inprocess import Interruptible
 
     from .sources import Source
 

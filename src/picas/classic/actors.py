@@ -1,7 +1,7 @@
 """Actors: programs that work on tokens one after the other, as picasclient knows them: ``picas.actors``.
 
 An actor says what is to be done with a token. That it is claimed, what becomes of its result, what happens when time is
-up or a signal comes, is the business of `picas.pilot.Pilot`, which runs it.
+up or a signal comes, is the business of `picas.pilot.loop.Pilot`, which runs it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Callable
 
 from picas import jobid
-from picas.pilot import Pilot
+from picas.pilot.loop import Pilot
 
 from .actor_work import ActorWork, mark_failed
 from .documents import Document
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import NoReturn
 
-    from picas.summary import Event
+    from picas.pilot.summary import Event
 
 log = logging.getLogger(__name__)
 

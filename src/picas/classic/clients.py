@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from picas import config
 from picas.errors import InvalidInput, PoolRefused
 from picas.pool import Pool
+from picas.settings import config
 from picas.stores import PATIENCE_SECONDS, connect, design, open_store, path_of
 
 from . import couch_errors
@@ -21,7 +21,7 @@ from .documents import Document, Task
 if TYPE_CHECKING:
     from collections.abc import Iterable, MutableMapping, Sequence
 
-    from picas.stores.sqlite import SqliteStore
+    from picas.stores.sqlite.store import SqliteStore
 
     from .rows import StoredDocument, ViewResults
 
@@ -85,7 +85,7 @@ class CouchDB:
             self._opened = (store.url, access)  # the same file after a change of directory
             self.db = Database(EmbeddedBackend(store))
             return
-        from picas.stores import admin  # noqa: PLC0415
+        from picas.stores.couch import admin  # noqa: PLC0415
 
         from .http_database import HttpBackend  # noqa: PLC0415
 
@@ -314,7 +314,7 @@ class CouchClient(CouchDB):
 
 def _embedded(url: str, *, create: bool) -> SqliteStore:
     """The store in a file, which is made if it is not there."""
-    from picas.stores.sqlite import SqliteStore  # noqa: PLC0415
+    from picas.stores.sqlite.store import SqliteStore  # noqa: PLC0415
 
     store = SqliteStore(path_of(url))
     if create and store.documents.versions():

@@ -1,10 +1,10 @@
-"""The encryption of the password in the configuration of 1.x; see `picas.classicfile`."""
+"""The encryption of the password in the configuration of 1.x; see `picas.settings.classicfile`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from picas import classicfile
+from picas.settings import classicfile
 
 CRYPTO_KEY_PATH = str(classicfile.key_path())
 """Where the key is unless a call names another."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from picas.payload import Payload
-    from picas.stores.sqlite import SqliteStore
+    from picas.stores.sqlite.store import SqliteStore
     from picas.tokens import Token
 
     Item = tuple[Token, tuple[Payload, ...]]

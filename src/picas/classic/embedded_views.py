@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from picas.selection import Selection
-    from picas.stores.sqlite import SqliteStore
-    from picas.stores.sqlite_documents import SqliteDocuments
+    from picas.stores.sqlite.documents import SqliteDocuments
+    from picas.stores.sqlite.store import SqliteStore
 
 PAGE = 200
 """Documents that a function is run on at a time."""

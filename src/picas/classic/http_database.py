@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from picas.errors import PicasError
 from picas.payload import CHUNK_BYTES
-from picas.stores import bulk
-from picas.stores.http import segment
+from picas.stores.couch import bulk
+from picas.stores.couch.http import segment
 
 from . import couch_errors
 from .database import as_token
@@ -17,7 +17,7 @@ from .database import as_token
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from picas.stores.http import Server
+    from picas.stores.couch.http import Server
 
 _JSON_OPTIONS = frozenset(("key", "startkey", "start_key", "endkey", "end_key"))
 """Options of a view that are any JSON, strings among them in quotes."""

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from picas.children import in_main_thread, living_below, started
+from picas.work.children import in_main_thread, living_below, started
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType

@@ -1,4 +1,4 @@
-"""The configuration of 1.x as an object; see `picas.classicfile`."""
+"""The configuration of 1.x as an object; see `picas.settings.classicfile`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from picas import classicfile
 from picas.errors import ConfigError
+from picas.settings import classicfile
 
 from . import crypto
 
@@ -34,7 +34,7 @@ class PicasConfig:
 
     Attributes:
         config_path: the file; ``~`` stands for the home directory.
-        config: what it says, by name: `picas.classicfile.FIELDS`; empty before it is loaded.
+        config: what it says, by name: `picas.settings.classicfile.FIELDS`; empty before it is loaded.
 
     Args:
         config_path: another file than the user's own.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
 from picas.errors import InvalidInput
-from picas.inprocess import THREAD_MARK
 from picas.pool import Pool
 from picas.tokens import TOKEN_TYPE
+from picas.work.inprocess import THREAD_MARK
 
 from .clients import MONITOR, CouchDB
 from .iterated import IteratedStore

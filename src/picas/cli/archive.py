@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from picas.archiving import Archived, archive
 from picas.cli import options, output, pools, text
 from picas.cli.export import Progress, left_out, told
 from picas.cli.group import verb
-from picas.config import parse_duration
+from picas.moving.archiving import Archived, archive
+from picas.settings.config import parse_duration
 from picas.tokens import State
 
 if TYPE_CHECKING:

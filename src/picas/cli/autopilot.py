@@ -14,9 +14,9 @@ import click
 
 from picas.cli import options, output, pools, submitting, text
 from picas.cli.group import verb
-from picas.config import parse_duration
 from picas.errors import InvalidInput, PicasError, PoolUnavailable
 from picas.launchers.execute import ANSWER_SECONDS
+from picas.settings.config import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

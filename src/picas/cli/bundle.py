@@ -12,9 +12,9 @@ import click
 from picas.bundling.loader import FILES
 from picas.cli import options, output, text
 from picas.cli.group import verb
-from picas.config import POOL_VARIABLE, check_url
-from picas.credentials import split_login
 from picas.errors import InvalidInput
+from picas.settings.config import POOL_VARIABLE, check_url
+from picas.settings.credentials import split_login
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

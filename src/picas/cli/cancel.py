@@ -36,7 +36,7 @@ class CancelView(output.View):
 @options.pass_call
 def command(call: options.Call, ids: tuple[str, ...]) -> output.View:
     """Stop the work of running tokens. They end in error, with what they printed, and are not tried again."""
-    from picas import orders  # noqa: PLC0415 - start-up
+    from picas.fleet import orders  # noqa: PLC0415 - start-up
 
     pool = pools.existing(call)
     claims = []

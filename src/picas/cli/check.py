@@ -15,7 +15,7 @@ from picas.stores.finding import FAILURE, OK, WARNING, Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from picas.config import Settings
+    from picas.settings.config import Settings
 
 _STYLES = {OK: "green", WARNING: "yellow", FAILURE: "red"}
 _WIDTH = max(map(len, _STYLES))
@@ -95,12 +95,12 @@ def _findings(settings: Settings, *, mend: bool) -> Iterator[Finding]:
     scheme, _, rest = settings.pool.partition("://")
     if scheme in ("http", "https"):
         from picas.stores import connect  # noqa: PLC0415 - only what is used is loaded
-        from picas.stores.couch_checkup import CouchCheckup  # noqa: PLC0415
+        from picas.stores.couch.checkup import CouchCheckup  # noqa: PLC0415
 
         server, database = connect(settings.pool, settings.access)
         return CouchCheckup(server, database, settings.access, mend=mend).findings()
     if scheme == "sqlite" and rest.startswith("/") and rest != "/":
-        from picas.stores.sqlite_checkup import sqlite_findings  # noqa: PLC0415
+        from picas.stores.sqlite.checkup import sqlite_findings  # noqa: PLC0415
 
         return sqlite_findings(Path(unquote(rest[1:])).absolute())
     from picas.stores import open_store  # noqa: PLC0415

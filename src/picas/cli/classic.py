@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from picas import classicfile, classiclogin
+from picas import classiclogin
 from picas.cli import output
 from picas.cli.main import guarded
-from picas.credentials import write_private
 from picas.errors import InvalidInput
+from picas.settings import classicfile
+from picas.settings.credentials import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from picas import classicfile, config, configfile
 from picas.cli import output, text
 from picas.cli.group import VERBS, VerbGroup
-from picas.credentials import KEYRING, Login, split_login, to_keyring
 from picas.errors import InvalidInput
+from picas.settings import classicfile, config, configfile
+from picas.settings.credentials import KEYRING, Login, split_login, to_keyring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ import click
 from picas.cli import options, output, pools, text
 from picas.cli.group import verb
 from picas.cli.options import OTHER
-from picas.copying import LOCKED_CHOICES, Copied, Left, copy
 from picas.errors import PicasError
+from picas.moving.copying import LOCKED_CHOICES, Copied, Left, copy
 from picas.tokens import State
 
 if TYPE_CHECKING:

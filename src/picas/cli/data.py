@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from picas.containers import RUNTIMES
+from picas.work.containers import RUNTIMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from picas.containers import Container
     from picas.staging.plan import Staging
+    from picas.work.containers import Container
 
 _OPTIONS = (
     click.option(
@@ -100,6 +100,6 @@ def _staging(several: dict[str, tuple[str, ...]], command: str | None, tries: in
 
 
 def _container(image: str, options: tuple[str, ...], runtime: str) -> Container:
-    from picas.containers import Container  # noqa: PLC0415 - start-up
+    from picas.work.containers import Container  # noqa: PLC0415 - start-up
 
     return Container(image, options, runtime)

@@ -148,9 +148,9 @@ def _of_store(call: options.Call, pool: Pool) -> Checks:
     from picas.stores import connect, path_of  # noqa: PLC0415 - start-up
 
     if pool.url.startswith(("http://", "https://")):
-        from picas.stores.couch_doctor import CouchDoctor  # noqa: PLC0415 - only what is used is loaded
+        from picas.stores.couch.doctor import CouchDoctor  # noqa: PLC0415 - only what is used is loaded
 
         return CouchDoctor(*connect(call.settings.pool, call.settings.access)).checks()
-    from picas.stores.sqlite_doctor import SqliteDoctor  # noqa: PLC0415
+    from picas.stores.sqlite.doctor import SqliteDoctor  # noqa: PLC0415
 
     return SqliteDoctor(path_of(pool.url)).checks()

@@ -12,7 +12,7 @@ from picas.cli import options, output, pools, text
 from picas.cli.group import verb
 from picas.cli.options import OTHER
 from picas.errors import InvalidInput
-from picas.exporting import Exported, export_chosen, new_file
+from picas.moving.exporting import Exported, export_chosen, new_file
 from picas.tokens import State
 
 if TYPE_CHECKING:

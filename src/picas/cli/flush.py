@@ -37,7 +37,7 @@ class FlushView(output.View):
 @options.pass_call
 def command(call: options.Call) -> output.View:
     """Send what pilots of this machine could not send to the pool. The next `picas run` does the same."""
-    from picas.spool import Spool, default_spool  # noqa: PLC0415 - start-up of the help
+    from picas.spool.spool import Spool, default_spool  # noqa: PLC0415 - start-up of the help
 
     pool = pools.existing(call)
     spool = Spool(default_spool(), pool.url)

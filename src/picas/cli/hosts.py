@@ -10,14 +10,14 @@ import click
 from picas.cli import options, output, pools, text
 from picas.cli.group import verb
 from picas.cli.pause import fleet_of
-from picas.config import parse_duration
 from picas.errors import InvalidInput
-from picas.hosts import HostTally, tally
+from picas.fleet.hosts import HostTally, tally
+from picas.settings.config import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from picas.orders import Orders
+    from picas.fleet.orders import Orders
     from picas.selection import Selection
 
 _HEAD = ("HOST", "ATTEMPTS", "FAILED", "SHARE", "MEAN WALL", "LAST", "CLASSES")
@@ -102,7 +102,7 @@ def command(
 
     All finished tokens are read for that, which takes a while in a large pool.
     """
-    from picas import orders  # noqa: PLC0415 - start-up
+    from picas.fleet import orders  # noqa: PLC0415 - start-up
 
     if bar and unbar:
         raise InvalidInput("--bar and --unbar do not go together", "Give one of them.")

@@ -11,9 +11,9 @@ from picas.cli import options, output, pools, text
 from picas.cli.copy import WHY
 from picas.cli.export import STREAM
 from picas.cli.group import verb
-from picas.copying import LOCKED_CHOICES, Copied, Left
 from picas.errors import InvalidInput, PicasError
-from picas.importing import import_from
+from picas.moving.copying import LOCKED_CHOICES, Copied, Left
+from picas.moving.importing import import_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

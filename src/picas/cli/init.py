@@ -10,22 +10,22 @@ from urllib.parse import quote, urlsplit
 
 import click
 
-from picas import config, configfile
 from picas.cli import options, output, pools, text
 from picas.cli.group import verb
-from picas.credentials import KEYRING, NETRC, Source, from_netrc, to_keyring
 from picas.errors import InvalidInput, PoolRefused
+from picas.settings import config, configfile
+from picas.settings.credentials import KEYRING, NETRC, Source, from_netrc, to_keyring
 from picas.stores import connect, path_of
-from picas.stores.admin import create_database, set_security, who_am_i
-from picas.stores.designs import Designs
-from picas.stores.reach import is_here
+from picas.stores.couch.admin import create_database, set_security, who_am_i
+from picas.stores.couch.designs import Designs
+from picas.stores.couch.reach import is_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from picas.configfile import Setting
-    from picas.credentials import Login
-    from picas.stores.http import Server
+    from picas.settings.configfile import Setting
+    from picas.settings.credentials import Login
+    from picas.stores.couch.http import Server
 
 _HELP = """Ask for a pool's server, user and password, try them, and keep them in the configuration file.
 

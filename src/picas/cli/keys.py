@@ -15,9 +15,9 @@ from picas.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from picas.keys import OwnKey
     from picas.selection import Selection
-    from picas.signing import PublicKey
+    from picas.trust.keys import OwnKey
+    from picas.trust.signing import PublicKey
 
 _HELP = """The keys that tokens are signed with, and those that are trusted.
 
@@ -140,7 +140,7 @@ def command() -> None:
 @click.argument("name", required=False, metavar="[NAME]")
 def new(*, name: str | None) -> output.View:
     """Make a key; what is pushed is signed with the newest one. Older keys stay, so that they can be exchanged."""
-    from picas.keys import KeyFiles  # noqa: PLC0415 - start-up
+    from picas.trust.keys import KeyFiles  # noqa: PLC0415 - start-up
 
     return NewView(KeyFiles().new(name))
 
@@ -148,7 +148,7 @@ def new(*, name: str | None) -> output.View:
 @command.command("list", short_help="Your keys, and those that are trusted.")
 def list_() -> output.View:
     """Show your keys with the line that others need to trust them, and the keys that you trust."""
-    from picas.keys import KeyFiles  # noqa: PLC0415 - start-up
+    from picas.trust.keys import KeyFiles  # noqa: PLC0415 - start-up
 
     files = KeyFiles()
     return KeysView(files.own(), files.trusted())
@@ -158,7 +158,7 @@ def list_() -> output.View:
 @click.argument("file", metavar="FILE")
 def trust(*, file: str) -> output.View:
     """Trust the public keys in FILE, one a line; - for standard input."""
-    from picas.keys import KeyFiles, parse_lines  # noqa: PLC0415 - start-up
+    from picas.trust.keys import KeyFiles, parse_lines  # noqa: PLC0415 - start-up
 
     try:
         written = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
@@ -174,7 +174,7 @@ def trust(*, file: str) -> output.View:
 @click.argument("key", metavar="KEY")
 def distrust(*, key: str) -> output.View:
     """Trust a key no more, by its id or name: what it has signed is not run any more."""
-    from picas.keys import KeyFiles  # noqa: PLC0415 - start-up
+    from picas.trust.keys import KeyFiles  # noqa: PLC0415 - start-up
 
     return ChangedView("distrusted", KeyFiles().distrust(key))
 
@@ -198,7 +198,7 @@ def sign(
 
     Of those that --where or --all choose, only such are signed as are todo or failed.
     """
-    from picas.keys import KeyFiles  # noqa: PLC0415 - start-up
+    from picas.trust.keys import KeyFiles  # noqa: PLC0415 - start-up
 
     if not (ids or where or everything):
         raise InvalidInput("which tokens?", "Name some, choose them with --where, or give --all.")

@@ -10,7 +10,7 @@ import click
 from picas.cli import options, output, pools, text
 from picas.cli.group import verb
 from picas.cli.options import OTHER
-from picas.jsvalues import js_parse_int
+from picas.text.jsvalues import js_parse_int
 from picas.tokens import State, finished_at
 
 if TYPE_CHECKING:

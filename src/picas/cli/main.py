@@ -6,9 +6,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from picas import _version, bundling, secrecy
+from picas import _version, bundling
 from picas.cli import output
 from picas.errors import InvalidInput, MissingExtra, PicasError
+from picas.trust import secrecy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

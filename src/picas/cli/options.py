@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from picas import config
 from picas.errors import InvalidInput
+from picas.settings import config
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -84,7 +84,7 @@ class View:
 
 def to_json(value: Any, indent: int | None = None) -> str:
     """JSON in ASCII: any terminal, pipe and encoding can take it."""
-    from picas import deepjson  # noqa: PLC0415 - start-up
+    from picas.text import deepjson  # noqa: PLC0415 - start-up
 
     return deepjson.dumps(value, indent=indent)
 

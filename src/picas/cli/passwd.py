@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from picas import config, configfile
 from picas.cli import options, output, pools, text
 from picas.cli.group import verb
-from picas.credentials import KEYRING, Login, to_keyring
 from picas.errors import ConfigError, InvalidInput
+from picas.settings import config, configfile
+from picas.settings.credentials import KEYRING, Login, to_keyring
 from picas.stores import connect
-from picas.stores.admin import exchange_password, who_am_i
+from picas.stores.couch.admin import exchange_password, who_am_i
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from picas.stores.http import Server
+    from picas.stores.couch.http import Server
 
 
 class PasswordView(output.View):

@@ -14,7 +14,7 @@ from picas.errors import PicasError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from picas.orders import Orders
+    from picas.fleet.orders import Orders
     from picas.pool import Pool
     from picas.selection import Selection
     from picas.stores.base import Fleet
@@ -64,7 +64,7 @@ def command(call: options.Call, where: Selection | None, why: str) -> output.Vie
 
     What runs is finished. Pilots without --wait leave when the whole pool is paused.
     """
-    from picas import orders  # noqa: PLC0415 - start-up
+    from picas.fleet import orders  # noqa: PLC0415 - start-up
 
     pool = pools.existing(call)
     now = pool.store.now()

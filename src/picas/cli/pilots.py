@@ -70,7 +70,7 @@ def _shape(record: PilotRecord) -> dict[str, Any]:
 
 def _state(record: PilotRecord) -> str:
     from picas import machine  # noqa: PLC0415 - start-up
-    from picas.reaping import lease_of  # noqa: PLC0415
+    from picas.fleet.reaping import lease_of  # noqa: PLC0415
 
     if record.fields.get("state") == "ended":
         return "ended"

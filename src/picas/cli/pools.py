@@ -8,11 +8,11 @@ from urllib.parse import unquote
 
 import click
 
-from picas import config
 from picas.cli import output
 from picas.cli.options import OTHER, Call
-from picas.credentials import split_login
 from picas.errors import PoolRefused
+from picas.settings import config
+from picas.settings.credentials import split_login
 from picas.stores import PATIENCE_SECONDS
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from picas.intake import PushResult
-    from picas.signing import Signer
     from picas.tokenfile import Draft, DraftSource
+    from picas.trust.signing import Signer
 
 SHOWN_IN_DRY_RUN = 5
 
@@ -217,7 +217,7 @@ def _signer(name: str | None, *, no_sign: bool) -> Signer | None:
         if name:
             raise InvalidInput("--sign-with and --no-sign contradict each other", "Give one of them.")
         return None
-    from picas.keys import KeyFiles  # noqa: PLC0415 - start-up
+    from picas.trust.keys import KeyFiles  # noqa: PLC0415 - start-up
 
     try:
         return KeyFiles().signer(name)

@@ -13,7 +13,7 @@ from picas.cli.group import verb
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from picas.reaping import Reaped
+    from picas.fleet.reaping import Reaped
 
 STEP_SECONDS = 5.0
 """How often it is looked again whether a silent pilot gives a sign."""
@@ -52,7 +52,7 @@ def command(call: options.Call, *, now: bool) -> output.View:
     A server that was away makes all its pilots look dead, so silent ones get a minute and a half to give a sign.
     """
     from picas.budgets import Budgets  # noqa: PLC0415 - start-up
-    from picas.reaping import Reaper  # noqa: PLC0415
+    from picas.fleet.reaping import Reaper  # noqa: PLC0415
 
     reaper = Reaper(pools.existing(call), Budgets())
     done = reaper.reap(sure=now, orphans=True)

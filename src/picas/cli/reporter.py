@@ -13,7 +13,7 @@ from picas.tokens import Failure
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from picas.summary import Event
+    from picas.pilot.summary import Event
 
 REPEAT_SECONDS = 60.0
 """How long the same problem is not told again."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @options.pass_call
 def command(call: options.Call, where: Selection | None, *, everything: bool) -> output.View:
     """Let pilots claim again: the pool, or what was paused with this --where."""
-    from picas import orders  # noqa: PLC0415 - start-up
+    from picas.fleet import orders  # noqa: PLC0415 - start-up
 
     pool = pools.existing(call)
     change = partial(orders.resume, where=where, everything=everything)

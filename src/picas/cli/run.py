@@ -17,16 +17,16 @@ from picas.backoff import Backoff
 from picas.cli import data, options, output, pools, text
 from picas.cli.group import verb
 from picas.cli.reporter import Reporter
-from picas.config import ORDERS, POOL_VARIABLE, parse_budget, parse_codes, parse_duration, parse_size
 from picas.errors import InvalidInput, PoolUnavailable
-from picas.summary import Event
+from picas.pilot.summary import Event
+from picas.settings.config import ORDERS, POOL_VARIABLE, parse_budget, parse_codes, parse_duration, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from picas.budgets import Budgets
+    from picas.pilot.summary import Summary
     from picas.pool import Pool
-    from picas.summary import Summary
 
 START_SECONDS = 300.0
 """How long a pilot that begins tries to reach a pool that has not answered yet: its address may be wrong."""
@@ -240,7 +240,7 @@ def command(
     **given: Any,
 ) -> output.View:
     """Run a pilot; the help is `_HELP`."""
-    from picas.pilot import Pilot  # noqa: PLC0415 - start-up of the help
+    from picas.pilot.loop import Pilot  # noqa: PLC0415 - start-up of the help
 
     if cmd and function:
         raise InvalidInput("--call and a command are two ways to say what to run", "Give one of them.")
@@ -276,7 +276,7 @@ def _open_pool(call: options.Call, reporter: Reporter, *, wait: bool) -> Pool:
 
 def _forget(knobs: dict[str, Any], pool_url: str) -> None:
     """Take out of the environment what a function in this process is not to see; the pool has been opened with it."""
-    from picas.work import SECRETS, is_hidden  # noqa: PLC0415 - start-up of the help
+    from picas.work.command import SECRETS, is_hidden  # noqa: PLC0415 - start-up of the help
 
     hidden = [*(() if knobs.get("keep_secrets") else SECRETS), *knobs.get("secrets", ())]
     for name in [name for name in os.environ if is_hidden(name, hidden)]:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from picas import deepjson
 from picas.cli import options, output, pools, text
 from picas.cli.group import verb
 from picas.cli.options import OTHER
+from picas.text import deepjson
 from picas.tokens import State
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ import click
 
 from picas.cli import options, output, pools, text
 from picas.cli.group import verb
-from picas.config import parse_duration
 from picas.errors import PicasError
 from picas.report import Status, status
+from picas.settings.config import parse_duration
 from picas.tokens import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from picas.fleet.reaping import Reaped, Reaper
     from picas.pool import Pool
-    from picas.reaping import Reaped, Reaper
     from picas.selection import Selection
     from picas.stores.base import Progress
 
@@ -130,7 +130,7 @@ class _Look:
     def _reap(self) -> Reaped | None:
         """What was taken back; None where that cannot be done, since nobody asked for it."""
         from picas.budgets import Budgets  # noqa: PLC0415 - start-up
-        from picas.reaping import Reaper  # noqa: PLC0415
+        from picas.fleet.reaping import Reaper  # noqa: PLC0415
 
         self._reaper = self._reaper or Reaper(self._pool, Budgets())
         try:

@@ -39,7 +39,7 @@ def command(call: options.Call, pilots: tuple[str, ...], *, everything: bool) ->
 
     PILOT is an id as `picas pilots` shows it, or a host's name for all pilots there.
     """
-    from picas import orders  # noqa: PLC0415 - start-up
+    from picas.fleet import orders  # noqa: PLC0415 - start-up
 
     if everything == bool(pilots):
         raise InvalidInput("which pilots?", "Name some, or give --all; picas pilots shows those there are.")

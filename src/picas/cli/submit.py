@@ -9,8 +9,8 @@ import click
 
 from picas.cli import options, output, submitting, text
 from picas.cli.group import VERBS, VerbGroup
-from picas.config import parse_duration
 from picas.launchers.execute import ANSWER_SECONDS
+from picas.settings.config import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

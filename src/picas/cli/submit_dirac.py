@@ -9,8 +9,8 @@ import click
 
 from picas.cli import options, submitting
 from picas.cli.group import Verb
-from picas.config import parse_size
 from picas.errors import InvalidInput
+from picas.settings.config import parse_size
 
 if TYPE_CHECKING:
     from picas.cli import output

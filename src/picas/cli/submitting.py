@@ -12,17 +12,17 @@ from urllib.parse import quote, unquote
 import click
 
 from picas.cli import options, output, pools, text
-from picas.config import parse_duration, parse_size
-from picas.credentials import without_login
 from picas.errors import InvalidInput, PoolUnavailable
 from picas.launchers.execute import ANSWER_SECONDS
+from picas.settings.config import parse_duration, parse_size
+from picas.settings.credentials import without_login
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from picas.config import Settings
     from picas.launchers.base import Launcher, Request, Script
     from picas.launchers.book import Job
+    from picas.settings.config import Settings
 
 SHOW_TEMPLATE = "-"
 """What ``--template`` is without a file: ours is printed."""

@@ -38,7 +38,7 @@ def _written_out(letter: str) -> str:
 
 def one_line(value: Any) -> str:
     """Any value of a token's field on one safe line: strings as they are, everything else as JSON."""
-    from picas import deepjson  # noqa: PLC0415 - start-up
+    from picas.text import deepjson  # noqa: PLC0415 - start-up
 
     return visible(value if isinstance(value, str) else deepjson.dumps(value, ensure_ascii=False))
 

@@ -218,9 +218,9 @@ def remove(call: options.Call, /, *, name: str, force: bool) -> output.View:
 
 def _opened(call: options.Call) -> tuple[str, ClassicDesigns]:
     """The pool's URL and its design documents."""
-    from picas.stores.couchdb import CouchStore  # noqa: PLC0415 - start-up
-    from picas.stores.sqlite import SqliteStore  # noqa: PLC0415
-    from picas.stores.sqlite_designs import SqliteDesigns  # noqa: PLC0415
+    from picas.stores.couch.store import CouchStore  # noqa: PLC0415 - start-up
+    from picas.stores.sqlite.designs import SqliteDesigns  # noqa: PLC0415
+    from picas.stores.sqlite.store import SqliteStore  # noqa: PLC0415
 
     store = pools.existing(call).store
     if isinstance(store, SqliteStore):

@@ -19,9 +19,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from picas.credentials import without_login
 from picas.errors import LaunchError
-from picas.places import state_dir
+from picas.settings.credentials import without_login
+from picas.settings.places import state_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from picas import config
-from picas.credentials import find, write_private
 from picas.errors import InvalidInput, LaunchError
+from picas.settings import config
+from picas.settings.credentials import find, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from picas.config import Settings
     from picas.launchers.base import Script
+    from picas.settings.config import Settings
 
 CONFIG = "config.toml"
 """The name of the configuration file that travels: what ``PICAS_CONFIG`` is set to there."""
@@ -148,7 +148,7 @@ def write_config(folder: Path, settings: Settings) -> list[Path]:
             f"{settings.pool} is a file, which the machines of a grid cannot reach",
             "Move it to a server: picas copy SRC DST; see docs/how-to/move-a-pool.md.",
         )
-    from picas.stores.http import split_url  # noqa: PLC0415 - start-up: most launchers have no sandbox
+    from picas.stores.couch.http import split_url  # noqa: PLC0415 - start-up: most launchers have no sandbox
 
     access = settings.access
     login = find(split_url(settings.pool)[0], access.sources, named=access.auth != "jwt")

@@ -16,10 +16,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import urllib3
 
-from picas.credentials import from_netrc, split_login
 from picas.errors import ConfigError
-from picas.stores.session import basic_value
-from picas.stores.transport import proxy_options
+from picas.settings.credentials import from_netrc, split_login
+from picas.stores.couch.session import basic_value
+from picas.stores.couch.transport import proxy_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

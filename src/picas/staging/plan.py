@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from picas import template
 from picas.errors import InfrastructureError, InvalidInput
 from picas.programs import find
 from picas.staging import IN, OUT, places, sums
+from picas.text import template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

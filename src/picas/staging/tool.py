@@ -6,10 +6,10 @@ import subprocess
 import tempfile
 from typing import TYPE_CHECKING
 
-from picas import template
 from picas.programs import start_error
 from picas.staging import places
 from picas.staging.transfer import TransferError
+from picas.text import template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

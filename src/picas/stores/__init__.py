@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from picas.config import POOL_FORMS, load
 from picas.errors import ConfigError, PoolRefused
+from picas.settings.config import POOL_FORMS, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from picas.config import Access
+    from picas.settings.config import Access
     from picas.stores.base import Store
-    from picas.stores.http import Server
+    from picas.stores.couch.http import Server
 
 PATIENCE_SECONDS = 15.0
 """A server that restarts, or a proxy with a hiccup, is back before this; nobody at a terminal waits for longer."""
@@ -46,12 +46,12 @@ def open_store(url: str, access: Access | None = None, *, patience: float = 0.0)
     if scheme == "sqlite":
         path = path_of(url)
         with _told("a pool in a file"):
-            from picas.stores.sqlite import SqliteStore  # noqa: PLC0415 - only the store that is used is loaded
+            from picas.stores.sqlite.store import SqliteStore  # noqa: PLC0415 - only the store that is used is loaded
 
         return SqliteStore(path)
     if scheme in ("http", "https"):
         with _told("a pool on a server"):
-            from picas.stores.couchdb import CouchStore  # noqa: PLC0415
+            from picas.stores.couch.store import CouchStore  # noqa: PLC0415
 
         return CouchStore(*connect(url, access, patience=patience))
     raise ConfigError(f"there is no kind of pool called '{scheme}'", POOL_FORMS)
@@ -97,8 +97,8 @@ def connect(url: str, access: Access | None = None, *, patience: float = 0.0) ->
     Raises:
         ConfigError: the URL, a certificate or a file of passwords cannot be used.
     """
-    from picas.credentials import Source, find  # noqa: PLC0415 - an embedded pool has no use for this
-    from picas.stores.http import Server, split_url  # noqa: PLC0415
+    from picas.settings.credentials import Source, find  # noqa: PLC0415 - an embedded pool has no use for this
+    from picas.stores.couch.http import Server, split_url  # noqa: PLC0415
 
     if access is None:
         access = load(url).access

@@ -116,7 +116,7 @@ class PilotRecord:
 class Fleet(Protocol):
     """The pilots that work on a pool, and what people order them.
 
-    Records and orders are no tokens: nothing but `picas.heart` and the verbs that show them reads them. Every
+    Records and orders are no tokens: nothing but `picas.pilot.heart` and the verbs that show them reads them. Every
     method may raise `PoolUnavailable` and `PoolRefused`.
     """
 
@@ -262,7 +262,7 @@ class Store(Protocol):
     ) -> list[Token]:
         """Claim up to ``limit`` todo tokens that fit and whose time has come: write ``take(token)`` of each, exclusively.
 
-        ``order`` is one of `picas.config.ORDERS`.
+        ``order`` is one of `picas.settings.config.ORDERS`.
 
         An empty list means that at this moment nothing fits; a short one does not mean that nothing else does.
 

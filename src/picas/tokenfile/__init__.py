@@ -16,7 +16,7 @@ json      .json                 an element of the list that the file is, or the 
 ========  ====================  ========================================================================
 
 Text is UTF-8, lines end in LF or CRLF, a token has at most `MAX_LINE_BYTES`. Every token needs an ``input``:
-its own, or one made of its fields by a template (see `picas.template`). In a template for a table, ``{q}`` is
+its own, or one made of its fields by a template (see `picas.text.template`). In a template for a table, ``{q}`` is
 the text of the cell, so that ``0.30`` stays ``0.30``. Fields given for all tokens go before those of the file.
 
 An object may be a whole token document of PiCaS 1.x: ``_id`` is then the token's id, and the fields that PiCaS

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from picas.errors import InvalidInput, TokenFileError
-from picas.template import compiled
+from picas.text.template import compiled
 from picas.tokenfile import strict_json
 from picas.tokenfile.draft import Draft, SeenIds, check_fields, draft_of, value_of_text
 from picas.tokenfile.source import Source
@@ -39,7 +39,7 @@ class TokenFile:
     Args:
         path: the file; ``-`` is standard input, which is copied to a temporary file first.
         format: one of `FORMATS`; None: what the file's ending says.
-        template: makes the ``input`` of each token from its fields (see `picas.template`).
+        template: makes the ``input`` of each token from its fields (see `picas.text.template`).
         fields: fields for every token; they go before those of the file, as a command line goes before one.
 
     Attributes:

@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from picas.errors import InvalidInput
-from picas.template import as_text, compiled
+from picas.text.template import as_text, compiled
 from picas.tokenfile.draft import Draft, check_field, check_fields, value_of_text
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Sweep:
             by the third, in exact decimal steps: without a decimal point all are integers. ``d=256,512`` lists
             values, which are numbers, ``true``, ``false`` or strings as in a table; a range may stand among
             them.
-        template: makes the ``input`` of each token from its fields (see `picas.template`). None: the
+        template: makes the ``input`` of each token from its fields (see `picas.text.template`). None: the
             parameters as they are, ``q=0.1 d=256``.
         fields: fields for every token.
 

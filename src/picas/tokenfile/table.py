@@ -7,13 +7,13 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from picas.errors import InvalidInput
-from picas.template import is_name
+from picas.text.template import is_name
 from picas.tokenfile.source import MAX_LINE_BYTES, too_long
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from picas.template import Template
+    from picas.text.template import Template
     from picas.tokenfile.source import Report, Source
 
 TAB = "\t"

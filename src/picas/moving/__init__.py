@@ -1,0 +1,1 @@
+"""Tokens on their way between pools and files, whole and checked."""

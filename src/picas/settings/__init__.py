@@ -1,0 +1,1 @@
+"""What a person has set: files, environment, options, logins."""

@@ -1,0 +1,1 @@
+"""Finished work on local disk, until the pool has confirmed it."""

@@ -1,0 +1,1 @@
+"""A pool in an embedded SQLite file."""

@@ -1,0 +1,1 @@
+"""JSON and templates, as other languages and people write them."""

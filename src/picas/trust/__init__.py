@@ -1,0 +1,1 @@
+"""Who may have written a token, and what nobody is to see."""
