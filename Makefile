@@ -71,9 +71,10 @@ lock-check: env
 wheel: env
 	scripts/wheel-demo.sh
 
-# Real processes, kills and servers, two tests at a time: what fails in that crowd is tried again by itself, and said.
+# Real processes, kills and servers, three tests at a time, since they wait as much as they compute: what fails in that
+# crowd is tried again by itself, and said.
 pytest: env
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(ARGS) || scripts/again.sh $(BIN)/pytest $$? -m "not slow" $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile -m "not slow" $(ARGS) || scripts/again.sh $(BIN)/pytest $$? -m "not slow" $(ARGS)
 
 bench: env
 	$(BIN)/python -m benchmarks $(ARGS)
