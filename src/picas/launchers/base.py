@@ -191,3 +191,25 @@ class Launcher(Protocol):
     def cancel_argv(self, ids: Iterable[str]) -> list[str]:
         """The command that cancels these jobs, whole arrays at once."""
         ...
+
+
+class Unlimited:
+    """For batch systems of which no command says how many pilots are too many."""
+
+    def limit_argv(self) -> list[str]:
+        """Nothing is asked."""
+        return []
+
+    def parse_limit(self, printed: str) -> int | None:
+        """Nobody knows."""
+        return None
+
+
+def sizes(pilots: int, most: int) -> list[int]:
+    """How many pilots each array gets: as few arrays as it takes, of so many pilots at the most."""
+    return [min(most, pilots - first) for first in range(0, pilots, most)]
+
+
+def script_name(name: str, ending: str, number: int, count: int) -> str:
+    """What one of so many scripts is called, counted from 1; there is no number where there is one alone."""
+    return f"{name}.{ending}" if count == 1 else f"{name}-{number}.{ending}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picas.errors import InvalidInput, LaunchError
-from picas.launchers.base import JobStatus, Phase, Script
+from picas.launchers.base import JobStatus, Phase, Script, Unlimited, script_name, sizes
 from picas.launchers.filling import fill, own_template, pilot_command
 from picas.launchers.sandbox import CONFIG, OWN_NAMES, name_of
 from picas.walltime import NOTICE_SECONDS, Notice, parse_notice
@@ -74,7 +74,7 @@ _SUBMITTED = re.compile(r"^JobID = (?:(\d+)|\[([\d, ]+)\])\s*$", re.MULTILINE)
 _SHOWN = re.compile(r"^JobID=(\d+) (.*)$", re.MULTILINE)
 
 
-class Dirac:
+class Dirac(Unlimited):
     """See `picas.launchers.base.Launcher`."""
 
     name = "dirac"
@@ -84,14 +84,6 @@ class Dirac:
     def template(self) -> str:
         """The one of ``startpilot.sh``; attributes of the JDL are ``--option``."""
         return own_template(START)
-
-    def limit_argv(self) -> list[str]:
-        """No command tells it."""
-        return []
-
-    def parse_limit(self, printed: str) -> int | None:
-        """Not asked."""
-        return None
 
     def scripts(
         self, request: Request, template: str | None = None, limit: int | None = None
@@ -108,10 +100,10 @@ class Dirac:
             self.template() if template is None else template, _values(request, bundle), _wanted(request)
         )
         most = max(1, limit or MAX_PARAMETRIC_JOBS)
-        sizes = [min(most, request.pilots - first) for first in range(0, request.pilots, most)]
+        counts = sizes(request.pilots, most)
         return [
             Script(
-                f"{request.name}.jdl" if len(sizes) == 1 else f"{request.name}-{number + 1}.jdl",
+                script_name(request.name, "jdl", number + 1, len(counts)),
                 jdl(_attributes(request, files, number * most, pilots)),
                 pilots,
                 {START: start},
@@ -119,7 +111,7 @@ class Dirac:
                 inside=True,
                 most_bytes=MAX_SANDBOX_BYTES if request.most_bytes is None else request.most_bytes,
             )
-            for number, pilots in enumerate(sizes)
+            for number, pilots in enumerate(counts)
         ]
 
     def submit_argv(self, script: str) -> list[str]:

@@ -11,7 +11,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from picas.errors import InvalidInput, LaunchError
-from picas.launchers.base import JobStatus, Phase, Script
+from picas.launchers.base import JobStatus, Phase, Script, Unlimited
 from picas.launchers.filling import exports, fill, own_template, pilot_command
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _RANGE = re.compile(r"^(\d+)\.\d+ - \d+\.\d+\s*\Z", re.MULTILINE)
 _SHOWN = re.compile(r"(\d+)\.(\d+) (\d) (\S+) ?(.*)")
 
 
-class HTCondor:
+class HTCondor(Unlimited):
     """See `picas.launchers.base.Launcher`."""
 
     name = "htcondor"
@@ -49,14 +49,6 @@ class HTCondor:
     def template(self) -> str:
         """The one in ``templates/htcondor.sub``."""
         return own_template("htcondor.sub")
-
-    def limit_argv(self) -> list[str]:
-        """Nothing tells how many jobs are too many before they are submitted."""
-        return []
-
-    def parse_limit(self, printed: str) -> int | None:
-        """Not asked."""
-        return None
 
     def scripts(
         self, request: Request, template: str | None = None, limit: int | None = None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from picas.errors import InvalidInput, LaunchError
-from picas.launchers.base import JobStatus, Phase, Script
+from picas.launchers.base import JobStatus, Phase, Script, Unlimited
 from picas.launchers.filling import exports, fill, own_template, pilot_command
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ JOB = r"\d{6}-\d{6}-\d+"
 _SAID = re.compile(rf"({JOB})_(\d+) (running|ended|gone)(?: (\d+))?")
 
 
-class Local:
+class Local(Unlimited):
     """See `picas.launchers.base.Launcher`."""
 
     name = "local"
@@ -46,14 +46,6 @@ class Local:
     def template(self) -> str:
         """The one in ``templates/local.sh``."""
         return own_template("local.sh")
-
-    def limit_argv(self) -> list[str]:
-        """Nobody says how many processes are too many."""
-        return []
-
-    def parse_limit(self, printed: str) -> int | None:
-        """Not asked."""
-        return None
 
     def scripts(
         self,

@@ -11,7 +11,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from picas.errors import InvalidInput, LaunchError
-from picas.launchers.base import JobStatus, Phase, Script
+from picas.launchers.base import JobStatus, Phase, Script, script_name, sizes
 from picas.launchers.filling import exports, fill, own_template, pilot_command
 
 if TYPE_CHECKING:
@@ -84,15 +84,14 @@ class PBS:
             raise InvalidInput("--array: the indices are chosen here", "Say with --pilots how many.")
         text = self.template() if template is None else template
         most = max(1, DEFAULT_ARRAY if limit is None else limit)
-        whole, rest = divmod(request.pilots, most)
-        sizes = [most] * whole + [rest] * bool(rest)
+        counts = sizes(request.pilots, most)
         return [
             Script(
-                f"{request.name}.sh" if len(sizes) == 1 else f"{request.name}-{number}.sh",
+                script_name(request.name, "sh", number, len(counts)),
                 fill(text, self._values(request, size), _wanted(request, size)),
                 size,
             )
-            for number, size in enumerate(sizes, 1)
+            for number, size in enumerate(counts, 1)
         ]
 
     def _values(self, request: Request, pilots: int) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from picas.errors import InvalidInput, LaunchError
-from picas.launchers.base import JobStatus, Phase, Script
+from picas.launchers.base import JobStatus, Phase, Script, script_name, sizes
 from picas.launchers.filling import exports, fill, own_template, pilot_command
 from picas.walltime import parse_notice
 
@@ -90,7 +90,7 @@ class Slurm:
         wanted = _wanted(request)
         return [
             Script(
-                f"{request.name}.sh" if len(arrays) == 1 else f"{request.name}-{number}.sh",
+                script_name(request.name, "sh", number, len(arrays)),
                 fill(text, _values(request, array, pilots), wanted | ({"array"} if array else set())),
                 pilots,
             )
@@ -179,13 +179,13 @@ def highest(array: str) -> int:
 
 def _arrays(pilots: int, most: int) -> list[tuple[str, int]]:
     """The fewest arrays that have so many elements in all, with how many each has."""
-    sizes = [most] * (pilots // most) + ([pilots % most] if pilots % most else [])
-    if len(sizes) > MOST_ARRAYS:
+    counts = sizes(pilots, most)
+    if len(counts) > MOST_ARRAYS:
         raise InvalidInput(
-            f"--pilots {pilots}: that would be {len(sizes)} arrays, since one has {most} elements at the most here",
+            f"--pilots {pilots}: that would be {len(counts)} arrays, since one has {most} elements at the most here",
             f"Ask for {MOST_ARRAYS * most} or fewer: a pilot runs many tokens, one after the other.",
         )
-    return [(f"0-{size - 1}" if size > 1 else "", size) for size in sizes]
+    return [(f"0-{size - 1}" if size > 1 else "", size) for size in counts]
 
 
 # --- Values ------------------------------------------------------------------------------------------

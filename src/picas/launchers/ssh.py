@@ -12,7 +12,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from picas.errors import InvalidInput, LaunchError
-from picas.launchers.base import JobStatus, Phase, Script
+from picas.launchers.base import JobStatus, Phase, Script, Unlimited
 from picas.launchers.filling import exports, fill, own_template
 from picas.launchers.local import NEEDS_SCHEDULER, own_program, refuse, statuses
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _HOST = re.compile(r"[A-Za-z0-9_\[][^\s\"'\\$`;&|<>()#]*")
 
 
-class SSH:
+class SSH(Unlimited):
     """See `picas.launchers.base.Launcher`. The pilots of a request are those of each host."""
 
     name = "ssh"
@@ -34,14 +34,6 @@ class SSH:
     def template(self) -> str:
         """The one in ``templates/ssh.sh``."""
         return own_template("ssh.sh")
-
-    def limit_argv(self) -> list[str]:
-        """Nobody says how many processes are too many."""
-        return []
-
-    def parse_limit(self, printed: str) -> int | None:
-        """Not asked."""
-        return None
 
     def scripts(
         self,
