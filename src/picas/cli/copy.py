@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from picas.cli import options, output, pools, text
+from picas.cli.copied import CopiedView
 from picas.cli.group import verb
 from picas.cli.options import OTHER
 from picas.errors import PicasError
-from picas.moving.copying import LOCKED_CHOICES, Copied, Left, copy
+from picas.moving.copying import LOCKED_CHOICES, Copied, copy
 from picas.tokens import State
 
 if TYPE_CHECKING:
@@ -20,17 +21,8 @@ if TYPE_CHECKING:
     from picas.pool import Pool
     from picas.selection import Selection
 
-WHY = {
-    Left.DIFFERS: "differ from those of the same id in the target, which were left as they are",
-    Left.PUSHED: "are in the target under other ids, pushed from the same lines",
-    Left.REFUSED: "are not taken by the target",
-    Left.CHANGED: "changed while they were copied; the same copy again takes them as they are then",
-    Left.DAMAGED: "have files in the target whose bytes differ",
-}
-"""What is said of tokens that were not copied."""
 
-
-class CopyView(output.View):
+class CopyView(CopiedView):
     """What a copy did.
 
     Args:
@@ -38,45 +30,27 @@ class CopyView(output.View):
     """
 
     def __init__(self, source: str, target: str, found: Copied, counts: list[dict[str, int]]) -> None:
+        super().__init__(found, "copied")
         self.source = source
         self.target = target
-        self.found = found
         self.counts = counts
-        self.exit_code = 1 if found.left else 0
 
     def data(self) -> dict[str, Any]:
         """See docs/reference/json.md."""
-        found = self.found
         return {
             "source": {"pool": self.source, **self.counts[0]},
             "target": {"pool": self.target, **self.counts[1]},
-            "copied": found.copied,
-            "there": found.there,
-            "files": found.files,
-            "bytes": found.size,
-            "left": {why.value: found.left.get(why, 0) for why in Left},
-            "examples": {why.value: ids for why, ids in found.examples.items()},
-            "refusals": found.refusals,
-            "other_documents": found.other_documents,
+            **self.facts(),
+            "other_documents": self.found.other_documents,
         }
 
     def lines(self, screen: output.Screen) -> Iterator[str]:
         """What was done, what was not, and both pools as they are now."""
-        found = self.found
-        line = f"copied {text.counted(found.copied, 'token')} to {text.visible(self.target)}"
-        if found.files:
-            line += f", with {text.counted(found.files, 'file')} ({text.size(found.size)})"
-        if found.there:
-            line += f"; {text.number(found.there)} {'was' if found.there == 1 else 'were'} there already"
-        yield line
+        yield self.done_line(f"to {text.visible(self.target)}")
         yield from ("  " + line for line in text.columns(self._table(), right=(1, 2)))
-        for why, count in found.left.items():
-            examples = ", ".join(text.visible(each) for each in found.examples[why])
-            more = ", …" if count > len(found.examples[why]) else ""
-            yield f"not copied: {text.number(count)} that {WHY[why]} ({examples}{more})"
-        yield from ("  " + text.visible(message) for message in found.refusals)
-        if found.other_documents:
-            yield f"{text.counted(found.other_documents, 'document')} of the source are no tokens, and were not copied"
+        yield from self.left_lines()
+        if self.found.other_documents:
+            yield f"{text.counted(self.found.other_documents, 'document')} of the source are no tokens, and were not copied"
 
     def _table(self) -> Iterator[tuple[str, ...]]:
         yield "", "SOURCE", "TARGET"

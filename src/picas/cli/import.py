@@ -8,11 +8,11 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from picas.cli import options, output, pools, text
-from picas.cli.copy import WHY
+from picas.cli.copied import CopiedView
 from picas.cli.export import STREAM
 from picas.cli.group import verb
 from picas.errors import InvalidInput, PicasError
-from picas.moving.copying import LOCKED_CHOICES, Copied, Left
+from picas.moving.copying import LOCKED_CHOICES, Copied
 from picas.moving.importing import import_from
 
 if TYPE_CHECKING:
@@ -22,44 +22,22 @@ if TYPE_CHECKING:
     from picas.pool import Pool
 
 
-class ImportView(output.View):
+class ImportView(CopiedView):
     """What was brought in."""
 
     def __init__(self, pool: str, file: str, found: Copied) -> None:
+        super().__init__(found, "imported")
         self.pool = pool
         self.file = file
-        self.found = found
-        self.exit_code = 1 if found.left else 0
 
     def data(self) -> dict[str, Any]:
         """See docs/reference/json.md."""
-        found = self.found
-        return {
-            "pool": self.pool,
-            "file": self.file,
-            "imported": found.copied,
-            "there": found.there,
-            "files": found.files,
-            "bytes": found.size,
-            "left": {why.value: found.left.get(why, 0) for why in Left},
-            "examples": {why.value: ids for why, ids in found.examples.items()},
-            "refusals": found.refusals,
-        }
+        return {"pool": self.pool, "file": self.file, **self.facts()}
 
     def lines(self, screen: output.Screen) -> Iterator[str]:
         """What was done, and what was not."""
-        found = self.found
-        line = f"imported {text.counted(found.copied, 'token')} into {text.visible(self.pool)}"
-        if found.files:
-            line += f", with {text.counted(found.files, 'file')} ({text.size(found.size)})"
-        if found.there:
-            line += f"; {text.number(found.there)} {'was' if found.there == 1 else 'were'} there already"
-        yield line
-        for why, count in found.left.items():
-            examples = ", ".join(text.visible(each) for each in found.examples[why])
-            more = ", …" if count > len(found.examples[why]) else ""
-            yield f"not imported: {text.number(count)} that {WHY[why]} ({examples}{more})"
-        yield from ("  " + text.visible(message) for message in found.refusals)
+        yield self.done_line(f"into {text.visible(self.pool)}")
+        yield from self.left_lines()
 
 
 @verb("import")

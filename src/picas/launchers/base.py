@@ -12,7 +12,10 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from picas.errors import LaunchError
+
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterable, Mapping, Sequence
 
 
@@ -213,3 +216,21 @@ def sizes(pilots: int, most: int) -> list[int]:
 def script_name(name: str, ending: str, number: int, count: int) -> str:
     """What one of so many scripts is called, counted from 1; there is no number where there is one alone."""
     return f"{name}.{ending}" if count == 1 else f"{name}-{number}.{ending}"
+
+
+def told_id(pattern: re.Pattern[str], printed: str, command: str, look: str) -> re.Match[str]:
+    """Where a command that submits tells the job's id, in what it printed.
+
+    Args:
+        look: where people find the job otherwise, such as ``with squeue``.
+
+    Raises:
+        LaunchError: it does not tell it.
+    """
+    found = pattern.search(printed)
+    if found is None:
+        raise LaunchError(
+            f"{command} tells no job's id, but: {printed.strip() or 'nothing'}",
+            f"Look {look} whether there is a job.",
+        )
+    return found

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from picas.errors import InvalidInput, LaunchError
-from picas.launchers.base import JobStatus, Phase, Script, Unlimited, script_name, sizes
+from picas.errors import InvalidInput
+from picas.launchers.base import JobStatus, Phase, Script, Unlimited, script_name, sizes, told_id
 from picas.launchers.filling import fill, own_template, pilot_command
 from picas.launchers.sandbox import CONFIG, OWN_NAMES, name_of
 from picas.walltime import NOTICE_SECONDS, Notice, parse_notice
@@ -124,12 +124,7 @@ class Dirac(Unlimited):
         Raises:
             LaunchError: there is no id.
         """
-        found = _SUBMITTED.search(printed)
-        if not found:
-            raise LaunchError(
-                f"dirac-wms-job-submit tells no job's id, but: {printed.strip() or 'nothing'}",
-                "Look on DIRAC's web page whether there is a job.",
-            )
+        found = told_id(_SUBMITTED, printed, "dirac-wms-job-submit", "on DIRAC's web page")
         return re.findall(r"\d+", found[1] or found[2])
 
     def status_argv(self, ids: Sequence[str]) -> list[str]:

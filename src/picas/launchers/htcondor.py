@@ -10,8 +10,8 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from picas.errors import InvalidInput, LaunchError
-from picas.launchers.base import JobStatus, Phase, Script, Unlimited
+from picas.errors import InvalidInput
+from picas.launchers.base import JobStatus, Phase, Script, Unlimited, told_id
 from picas.launchers.filling import exports, fill, own_template, pilot_command
 
 if TYPE_CHECKING:
@@ -78,12 +78,7 @@ class HTCondor(Unlimited):
         Raises:
             LaunchError: there is none.
         """
-        found = _RANGE.search(printed)
-        if not found:
-            raise LaunchError(
-                f"condor_submit tells no job's id, but: {printed.strip() or 'nothing'}",
-                "Look with condor_q whether there is a job.",
-            )
+        found = told_id(_RANGE, printed, "condor_submit", "with condor_q")
         return [found[1]]
 
     def status_argv(self, ids: Sequence[str]) -> list[str]:

@@ -10,8 +10,8 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from picas.errors import InvalidInput, LaunchError
-from picas.launchers.base import JobStatus, Phase, Script, script_name, sizes
+from picas.errors import InvalidInput
+from picas.launchers.base import JobStatus, Phase, Script, script_name, sizes, told_id
 from picas.launchers.filling import exports, fill, own_template, pilot_command
 
 if TYPE_CHECKING:
@@ -153,12 +153,7 @@ class PBS:
         Raises:
             LaunchError: there is no id.
         """
-        found = _ID.search(printed)
-        if not found:
-            raise LaunchError(
-                f"qsub tells no job's id, but: {printed.strip() or 'nothing'}",
-                "Look with qstat whether there is a job.",
-            )
+        found = told_id(_ID, printed, "qsub", "with qstat")
         return [found[1]]
 
     def parse_status(self, printed: str, ids: Sequence[str]) -> list[JobStatus]:

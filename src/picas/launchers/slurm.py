@@ -7,8 +7,8 @@ import re
 import signal
 from typing import TYPE_CHECKING
 
-from picas.errors import InvalidInput, LaunchError
-from picas.launchers.base import JobStatus, Phase, Script, script_name, sizes
+from picas.errors import InvalidInput
+from picas.launchers.base import JobStatus, Phase, Script, script_name, sizes, told_id
 from picas.launchers.filling import exports, fill, own_template, pilot_command
 from picas.walltime import parse_notice
 
@@ -45,6 +45,7 @@ _PHASES = {
 }
 """Of the states that squeue tells; all others are ends of other kinds: FAILED, CANCELLED, TIMEOUT, NODE_FAIL …"""
 
+_SUBMITTED = re.compile(r"^(\d+)(;\S+)?\s*\Z", re.MULTILINE)
 _ELEMENTS = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
 _SIZE = re.compile(r"^MaxArraySize\s*=\s*(\d+)", re.MULTILINE)
 _SHOWN = re.compile(r"(\d+)(?:_(\d+))?\|([A-Z_]+)\|(.*)")
@@ -107,12 +108,7 @@ class Slurm:
         Raises:
             LaunchError: there is no id.
         """
-        found = re.search(r"^(\d+)(;\S+)?\s*\Z", printed, re.MULTILINE)
-        if not found:
-            raise LaunchError(
-                f"sbatch tells no job's id, but: {printed.strip() or 'nothing'}",
-                "Look with squeue whether there is a job.",
-            )
+        found = told_id(_SUBMITTED, printed, "sbatch", "with squeue")
         return [found[1]]
 
     def status_argv(self, ids: Sequence[str]) -> list[str]:
