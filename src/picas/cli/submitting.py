@@ -269,8 +269,10 @@ def _template(given: str | None) -> str | None:
         return None
     try:
         return Path(given).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"--template: {given} cannot be read: {error}") from error
+    except OSError as error:
+        raise InvalidInput(f"--template: {given} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"--template: {given} is no text in UTF-8", "A template is a script.") from error
 
 
 def _check_pool(call: options.Call, url: str, *, here: bool) -> None:
