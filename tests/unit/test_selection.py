@@ -14,13 +14,12 @@ from picas.errors import SelectionError
 from picas.selection import (
     JAVASCRIPT_FIELD,
     JAVASCRIPT_SIZE,
-    MAX_LENGTH,
-    MAX_NESTING,
     SQL_SIZE,
     Selection,
     bytes_of,
     fields_of,
 )
+from picas.selection.reading import MAX_LENGTH, MAX_NESTING
 
 DOC: dict[str, Any] = {
     "cores": 4,
