@@ -23,7 +23,8 @@ from tests.bundle.node import (
     unpacked,
 )
 
-from picas.bundling import archive, contents, start
+from picas import bundle_main
+from picas.bundling import archive, contents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +86,7 @@ def future_bundle(folder: Path) -> Path:
 
 
 def test_the_first_lines_are_understood_by_pythons_of_long_ago() -> None:
-    text = Path(start.__file__).read_text("utf-8")
+    text = Path(bundle_main.__file__).read_text("utf-8")
     ast.parse(text, feature_version=(3, 4))
     assert not re.search(r"""\bf["']|:=|->(?! \w+( \| None)?$)""", text, re.MULTILINE)
 

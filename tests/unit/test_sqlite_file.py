@@ -12,6 +12,7 @@ import sys
 import textwrap
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Callable
 
 import pytest
@@ -20,6 +21,7 @@ from picas.errors import PicasError, PoolRefused, PoolUnavailable
 from picas.payload import Payload
 from picas.stores import scripts
 from picas.stores.base import Change
+from picas.stores.sqlite import attached
 from picas.stores.sqlite import file as sqlite_file
 from picas.stores.sqlite.file import APPLICATION_ID, SCHEMA, migrations, network_file_system
 from picas.stores.sqlite.store import SqliteStore
@@ -561,7 +563,7 @@ def test_a_large_attachment_whose_writer_died_is_removed_after_a_day(
     [token] = add(store, "a")
     gone = Payload("gone", "text/plain", (bytes(300_000), bytes(300_000)))
     with monkeypatch.context() as patch:
-        patch.setattr(SqliteStore, "_unstage", _die)
+        patch.setattr(attached.Attachments, "unstage", _die)
         with pytest.raises(KeyboardInterrupt):
             store.replace([Change(token, (gone,))])
 
@@ -577,7 +579,7 @@ def test_a_large_attachment_whose_writer_died_is_removed_after_a_day(
     token = store.replace([Change(token, (big,))])[0] or token
     assert leftovers() == 1, "it may still be being written"
     tomorrow = store.now() + 90_000
-    monkeypatch.setattr(store, "now", lambda: tomorrow)
+    monkeypatch.setattr(attached, "time", SimpleNamespace(time=lambda: tomorrow))
     store.replace([Change(token, (big,))])
     assert leftovers() == 0
     store.close()

@@ -1,6 +1,6 @@
-"""A pilot in one file: how it is made (`contents`, `compiling`, `archive`), and how it begins (`start`, `loader`, `cache`).
+"""A pilot in one file: how it is made (`contents`, `compiling`, `archive`), and how it begins (`loader`, `cache`).
 
-The file is a zip archive that Python runs as it is. In it are, as they would be installed, picas and the packages
+What Python runs first in it is `picas.bundle_main`. The file is a zip archive that Python runs as it is. In it are, as they would be installed, picas and the packages
 that it needs; beside them in ``bundle/`` a list of what is in it, the code of all modules in the form that each known
 Python would keep in ``__pycache__``, and the user's files. Code is run from the archive, which is read once: a
 thousand pilots that begin together on a shared file system open one file each, and go on when it is replaced. Only

@@ -10,6 +10,7 @@ import secrets
 import tempfile
 import zipfile
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,7 +133,7 @@ def _digest(content: Iterable[tuple[str, bytes]]) -> str:
 
 
 def _start(oldest: tuple[int, int]) -> bytes:
-    text = Path(__file__).with_name("start.py").read_text("utf-8")
+    text = (resources.files("picas") / "bundle_main.py").read_text("utf-8")
     line = next(line for line in text.splitlines() if line.startswith("OLDEST = "))
     return text.replace(line, f"OLDEST = {oldest!r}", 1).encode("ascii")
 

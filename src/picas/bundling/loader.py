@@ -11,7 +11,6 @@ import json
 import marshal  # what is read with it is in the bundle, beside the code that reads it
 import os
 import sys
-from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import MAGIC_NUMBER
 from typing import TYPE_CHECKING, Any
@@ -188,8 +187,12 @@ def install(archive: str) -> Loader:
     return loader
 
 
-def begin(archive: str) -> int:
-    """Make the bundle importable, and run what the command line names; its exit code."""
+def begin(archive: str) -> int | None:
+    """Make the bundle importable, and run the user's program that the command line names, if it does; the exit code.
+
+    Returns:
+        None if the command line is one of picas', which is still to be run.
+    """
     loader = install(archive)
     sys.path.append(sys.path.pop(0))  # the archive: it is of use only to processes that are given this path
     os.environ[ARCHIVE_VARIABLE] = archive
@@ -205,9 +208,7 @@ def begin(archive: str) -> int:
         os.environ.setdefault(name, value)
     if sys.argv[1:] and sys.argv[1].endswith(".py"):
         return _run_program(sys.argv[1:])
-    # By its name: what makes bundles knows nothing of the command line.
-    code: int = import_module("picas.cli.main").run(sys.argv[1:])
-    return code
+    return None
 
 
 def _run_program(argv: list[str]) -> int:

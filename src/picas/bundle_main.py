@@ -17,7 +17,12 @@ def main():
         sys.path[0] = archive  # it may have been relative
         from picas.bundling.loader import begin  # noqa: PLC0415 - not for old Pythons
 
-        return begin(archive)
+        code = begin(archive)
+        if code is None:
+            from picas.cli.main import run  # noqa: PLC0415 - from the bundle, once that is importable
+
+            code = run(sys.argv[1:])
+        return code
     newer = find_newer()
     if newer is None:
         sys.stderr.write(
