@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import fcntl
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from urllib.parse import urlsplit
 
 import pytest
+from tests.warm import Warm
 
 from picas.cli.main import run
 
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PICAS = (sys.executable, "-m", "picas")
+
+WARM = Warm()
+atexit.register(WARM.close)
+
 PATIENCE_SECONDS = 120.0
 """Seconds after which what should happen soon counts as not happening, on a slow and busy machine too."""
 
@@ -79,12 +85,13 @@ class Shell:
 
     def __call__(self, *args: str, stdin: str = "", **environment: str) -> Answer:
         """Run picas without a terminal."""
-        ended = subprocess.run(
+        given, environ = stdin.encode(), {**self.environment, **environment}
+        ended = WARM.run(list(args), given, self.directory, environ, PATIENCE_SECONDS) or subprocess.run(
             [*PICAS, *args],
-            input=stdin.encode(),
+            input=given,
             capture_output=True,
             cwd=self.directory,
-            env={**self.environment, **environment},
+            env=environ,
             timeout=PATIENCE_SECONDS,
             check=False,
         )

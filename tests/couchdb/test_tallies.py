@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 from tests.couchdb.processes import ask
@@ -60,3 +61,19 @@ def test_other_fields_have_another_one(store: CouchStore, database: str) -> None
     query = f"startkey={json.dumps('_design/picas-fields')}&endkey={json.dumps('_design/picas-fields-~')}"
     assert len(ask(database, "GET", f"/_all_docs?{query}")[1]["rows"]) == 2
     store.close()
+
+
+@pytest.mark.parametrize("kinds", [1, 3, 4, 5, 40])
+def test_of_many_kinds_each_is_counted_once(database: str, kinds: int) -> None:
+    """Many are counted by several requests at a time."""
+    pool = open_pool(database)
+    pool.push([{"input": {"q": n % 3}, "cores": n % kinds} for n in range(120)])
+    pool.claim_many(60)
+    fields = (("cores",), ("input", "q"), ("site",))
+    expected = Counter(
+        (token.state, (token.body["cores"], token.input["q"], None)) for token in pool.tokens()
+    )
+    assert isinstance(pool.store, CouchStore)
+    found = [((each.state, each.values), each.count) for each in pool.store.tally(fields)]
+    assert sorted(map(str, found)) == sorted(map(str, expected.items()))
+    pool.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from picas.errors import PoolUnavailable
 from picas.stores import design
 from picas.stores.base import Progress, Tally
+from picas.stores.couch import groups
 from picas.stores.couch.changes import PushKeys
 from picas.stores.couch.index import DUE, LATER, MEND, OTHER, PAGE, STATES
 from picas.stores.couch.tallies import tally_of
@@ -34,6 +35,10 @@ MOST_DUE = 1000
 
 MANY_PRIORITIES = 100
 """So many different priorities are listed one by one; with more, order by age is only kept within each."""
+
+
+KNOWN_PARTS = 2
+"""Of the keys of `fields.js`: what stands in them before the fields."""
 
 
 class OwnIndex:
@@ -162,17 +167,17 @@ class OwnIndex:
         name, wanted = design.by_fields(fields)
         if not self._designs.ensure(name, wanted):
             return tally_of(self.documents((State.TODO, State.LOCKED)), fields, now)
-        known: dict[str, Any] = {"startkey": [State.LOCKED.value], "endkey": [State.TODO.value, {}]}
-        due: dict[str, Any] = {"startkey": [LATER], "endkey": [LATER, now, {}]}
-        rows = [
-            row
-            for query in (known, due)
-            for row in self._view(name, "count", {**query, "group": True}, wanted=wanted)
-        ]
+
+        def ask(query: Mapping[str, Any]) -> list[Row]:
+            return self._view(name, "count", query, wanted=wanted)
+
+        levels = range(KNOWN_PARTS + 1, KNOWN_PARTS + len(fields))
+        rows = groups.counted(ask, [State.LOCKED.value], [State.TODO.value, {}], levels)
+        rows += ask({"startkey": [LATER], "endkey": [LATER, now, {}], "group": True})
         return [
             Tally(
                 State.TODO if row["key"][0] == LATER else State(row["key"][0]),
-                tuple(row["key"][2:]),
+                tuple(row["key"][KNOWN_PARTS:]),
                 int(row["value"]),
             )
             for row in rows
