@@ -7,8 +7,10 @@ its own. Run as a program this module is that first process.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
+import gc
 import json
 import os
 import select
@@ -70,7 +72,8 @@ class Warm:
             self._turn.release()
 
     def _start(self, environment: Mapping[str, str]) -> None:
-        self._environment = dict(environment)
+        # No more of it than that: others may look for secrets in the environments of all processes.
+        self._environment = {**_for_python(environment), "PATH": environment.get("PATH", os.defpath)}
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST)
         with theirs:
@@ -179,11 +182,32 @@ def _become(request: dict[str, Any], files: list[int]) -> None:
         sys.modules[name].seed()  # type: ignore[attr-defined]
 
 
-if __name__ == "__main__":
+def _run_picas() -> int:
+    """Run the command line as `python -m picas` does, and what is to run at the end; the exit code."""
+    from picas.cli.main import run
+
+    try:
+        code = run(sys.argv[1:])
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code
+
+
+def main() -> None:
+    """Serve until the other side has ended."""
     number = int(sys.argv[1])
     fcntl.fcntl(number, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     _import_all()
-    if _serve(socket.socket(fileno=number)):
-        from picas.cli.main import main
+    gc.freeze()  # what is there now is nobody's to look through, and so stays shared
+    with socket.socket(fileno=number) as asked:
+        if not _serve(asked):
+            return
+    os._exit(_run_picas())  # to take the interpreter apart would take longer than most commands
 
-        main()
+
+if __name__ == "__main__":
+    main()

@@ -86,12 +86,19 @@ class Shell:
     def __call__(self, *args: str, stdin: str = "", **environment: str) -> Answer:
         """Run picas without a terminal."""
         given, environ = stdin.encode(), {**self.environment, **environment}
-        ended = WARM.run(list(args), given, self.directory, environ, PATIENCE_SECONDS) or subprocess.run(
+        ended = WARM.run(list(args), given, self.directory, environ, PATIENCE_SECONDS)
+        if ended is None:
+            return self.anew(*args, stdin=stdin, **environment)
+        return Answer(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+
+    def anew(self, *args: str, stdin: str = "", **environment: str) -> Answer:
+        """The same with a Python that is started for it: for what others see of such a process."""
+        ended = subprocess.run(
             [*PICAS, *args],
-            input=given,
+            input=stdin.encode(),
             capture_output=True,
             cwd=self.directory,
-            env=environ,
+            env={**self.environment, **environment},
             timeout=PATIENCE_SECONDS,
             check=False,
         )

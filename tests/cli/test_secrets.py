@@ -65,7 +65,7 @@ def test_work_finds_no_password(picas: Shell, account: str, database: str, way: 
         picas.environment["PICAS_POOL"] = database
     if way == "command line":
         given = ("--pool", database)
-    answer = picas("run", "--verbose", *given)
+    answer = picas.anew("run", "--verbose", *given)
     assert answer.code == 0
     assert answer.out.splitlines()[-1].startswith("1 done"), answer.out
     told = picas("logs", "token_0", "--json", *given).out + answer.out + answer.err
@@ -172,7 +172,7 @@ def test_no_core_file_of_the_pilot_but_of_the_work_as_before(picas: Shell) -> No
     picas.here("push", picas.write("t.txt", work + "\n"))
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (4096, before[1]))
-        picas("run")
+        picas.anew("run")
     finally:
         resource.setrlimit(resource.RLIMIT_CORE, before)
     out = picas.here("logs", "token_0").out

@@ -218,6 +218,7 @@ def test_claims_that_others_were_faster_with_are_given_up_and_leave_no_trace(
 
 def test_a_result_is_saved_without_a_quorum_too(cluster: CouchCluster, cluster_database: list[str]) -> None:
     pool = push(cluster_database[0], 3)
+    cluster.wait_replicated()  # a view is answered by one node, which may not have heard yet
     done, failed, unused = pool.claim_many(3)
     cluster.isolate(0)
     log = Payload(f"logs_{done.id}.out", "text/plain", (b"text",))
