@@ -74,7 +74,7 @@ wheel: env
 # Real processes, kills and servers, three tests at a time, since they wait as much as they compute: what fails in that
 # crowd is tried again by itself, and said.
 pytest: env
-	$(BIN)/pytest -n 3 --dist loadfile -m "not slow" $(ARGS) || scripts/again.sh $(BIN)/pytest $$? -m "not slow" $(ARGS)
+	$(BIN)/pytest -n 4 --dist loadfile -m "not slow" $(ARGS) || scripts/again.sh $(BIN)/pytest $$? -m "not slow" $(ARGS)
 
 bench: env
 	$(BIN)/python -m benchmarks $(ARGS)
