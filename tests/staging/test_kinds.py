@@ -186,6 +186,36 @@ def test_half_a_file_is_found_by_its_size(remote, memory, monkeypatch):
     assert memory.cat("/bucket/out") == DATA
 
 
+@pytest.fixture
+def breaking(memory, monkeypatch):
+    """A file of which only a part comes at the first try; it may be another one at the second."""
+    memory.pipe("/bucket/a", DATA)
+    whole, begun = type(memory).get_file, []
+
+    def half(self, rpath, lpath, **kwargs):
+        whole(self, rpath, lpath, **kwargs)
+        begun.append(rpath)
+        if len(begun) == 1:
+            os.truncate(lpath, 150_000)
+            raise ConnectionError("it broke off")
+
+    monkeypatch.setattr(type(memory), "get_file", half)
+    return begun
+
+
+def test_a_download_that_broke_off_goes_on(remote, memory, breaking):
+    assert remote.fetch("memory://bucket/a") == DATA
+    assert breaking == ["/bucket/a"]
+    assert "it broke off" in remote.said[0]
+
+
+def test_the_rest_of_another_file_is_not_taken(remote, memory, breaking):
+    other = os.urandom(200_000)
+    remote._means.say = lambda _: memory.pipe("/bucket/a", other)
+    assert remote.fetch("memory://bucket/a") == other
+    assert breaking == ["/bucket/a"] * 2
+
+
 @pytest.mark.parametrize(
     ("url", "advice"), [("s3://b/a", "picas[s3]"), ("root://h//a", "picas[xrootd]"), ("gs://b/a", "gcsfs")]
 )

@@ -5,6 +5,7 @@ They find the user's credentials where their own libraries do.
 
 from __future__ import annotations
 
+import shutil
 from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 EXTRAS = {"s3": "s3", "s3a": "s3", "root": "xrootd", "xroot": "xrootd"}
 """Schemes whose package comes with an extra of ours."""
 
+CHUNK_BYTES = 1 << 18
+
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, TypeError, ValueError)
 
 
@@ -30,16 +33,25 @@ class Remote:
     """Carries by way of fsspec."""
 
     def get(self, place: Place, item: Item, partial: Partial) -> None:
-        """Fetch a file; see `picas.staging.transfer.Carrier`."""
+        """Fetch a file or the rest of it; see `picas.staging.transfer.Carrier`."""
         system, path = _system(place)
         try:
             size = system.info(path).get("size")
+            mark = str(system.ukey(path))
         except Exception as error:  # noqa: BLE001 - each file system has errors of its own
             raise _problem(error) from None
+        begun = partial.size
+        if begun and (not isinstance(size, int) or begun > size or mark != partial.mark):
+            partial.drop()
+            begun = 0
+        partial.mark = mark
         if isinstance(size, int):
-            check_room(partial.path.parent, size)
+            check_room(partial.path.parent, size - begun)
         try:
-            system.get_file(path, str(partial.path))
+            if begun:
+                _fetch_rest(system, path, partial.path, begun)
+            else:
+                system.get_file(path, str(partial.path))
         except Exception as error:  # noqa: BLE001
             raise _problem(error) from None
         if isinstance(size, int) and partial.size != size:
@@ -61,6 +73,12 @@ class Remote:
         if isinstance(there, int) and there != size:
             raise TransferError(f"{there:,} of its {size:,} bytes are there", again=True)
         return {}
+
+
+def _fetch_rest(system: Any, path: str, target: Path, begun: int) -> None:
+    with system.open(path, "rb") as source, open(target, "ab") as file:
+        source.seek(begun)
+        shutil.copyfileobj(source, file, CHUNK_BYTES)
 
 
 def _system(place: Place) -> tuple[Any, str]:
