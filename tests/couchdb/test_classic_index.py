@@ -127,7 +127,7 @@ def test_priority_order_and_conditions_are_kept(classic: Pool) -> None:
 def test_what_waits_for_its_next_try_is_left_alone_until_then(classic: Pool, view: str | None) -> None:
     classic.push([{"input": n, "cores": n} for n in (1, 2, 3)])
     now = classic.store.now()
-    waits = {1: 1.5, 3: 3600.0}
+    waits = {1: 3.0, 3: 3600.0}
     for token in classic.claim_many(3):
         ours = {"not_before": now + waits[token.input]} if token.input in waits else {}
         classic.store.replace(
@@ -136,7 +136,7 @@ def test_what_waits_for_its_next_try_is_left_alone_until_then(classic: Pool, vie
     assert classic.counts()[State.TODO] == 3
     pool = classic.through(view) if view else classic
     assert claim_all(pool) == [2]
-    assert pool.store.next_due() == now + 1.5
+    assert pool.store.next_due() == now + 3
     assert pool.store.next_due(Selection.parse("cores == 9")) is None
     deadline = time.monotonic() + 60
     while not (found := claim_all(pool)):
