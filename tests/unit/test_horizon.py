@@ -110,6 +110,7 @@ def test_it_learns_from_what_is_done_in_the_pool(tmp_path):
     pool.finish(pool.claim(), Outcome(0, 0.0, 1.0, usage=Usage(9000.0)))
     looked.learn(pool)
     assert looked.expected == 400  # it asks once
+    pool.close()
 
 
 def test_a_pool_that_is_away_is_asked_the_next_time():
@@ -129,13 +130,13 @@ def test_a_pool_that_is_away_is_asked_the_next_time():
 @pytest.mark.parametrize("walls", [(), (5000.0,)], ids=["nothing known", "others take too long"])
 def test_the_condition_means_the_same_to_a_database(tmp_path, walls):
     """Asked of SQLite, which reads it as SQL."""
-    pool = open_pool(f"sqlite:///{tmp_path}/p.db")
     written = [5, 700.5, 4000, "10m", "2h", "soon", "it's", None, True, [1]]
-    pool.push([{"input": str(n), "walltime": walltime} for n, walltime in enumerate(written)])
-    looked = horizon(1000.5, *walls)
-    looked.sort(list(pool.tokens("todo")))
-    condition = looked.narrowed(None)
-    found = [each.get("walltime") for each in pool.tokens("todo", condition)]
+    with open_pool(f"sqlite:///{tmp_path}/p.db") as pool:
+        pool.push([{"input": str(n), "walltime": walltime} for n, walltime in enumerate(written)])
+        looked = horizon(1000.5, *walls)
+        looked.sort(list(pool.tokens("todo")))
+        condition = looked.narrowed(None)
+        found = [each.get("walltime") for each in pool.tokens("todo", condition)]
     expected = [5, 700.5, "10m"] if walls else [5, 700.5, "10m", "soon", "it's", None, True, [1]]
     assert found == expected
     assert found == [walltime for walltime in written if passes(condition, token(walltime))]

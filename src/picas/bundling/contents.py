@@ -163,7 +163,7 @@ def _key(name: str) -> str:
 def _installed(name: str, place: Path | None) -> metadata.Distribution | None:
     if place is not None:
         for each in metadata.distributions(path=[str(place)]):
-            if _key(each.metadata["Name"] or "") == _key(name):
+            if _key(_told(each, "Name")) == _key(name):
                 return each
     try:
         return metadata.distribution(name)
@@ -194,7 +194,7 @@ def _package(distribution: metadata.Distribution) -> Package:
     Raises:
         InvalidInput: they are not pure Python, or not where packages are installed.
     """
-    name = str(distribution.metadata["Name"])
+    name = _told(distribution, "Name")
     files = {}
     compiled = []
     for entry in distribution.files or ():
@@ -234,5 +234,10 @@ def _legal(distribution: metadata.Distribution) -> dict[str, bytes]:
 
 
 def _oldest(distribution: metadata.Distribution) -> tuple[int, int]:
-    bounds = _AT_LEAST.findall(distribution.metadata["Requires-Python"] or "")
+    bounds = _AT_LEAST.findall(_told(distribution, "Requires-Python"))
     return max([(3, int(minor)) for pair in bounds for minor in pair if minor], default=PICAS_OLDEST)
+
+
+def _told(distribution: metadata.Distribution, name: str) -> str:
+    """A line of its metadata; "" if it has none of this name, which newer Pythons make an error of."""
+    return str(distribution.metadata[name]) if name in distribution.metadata else ""
