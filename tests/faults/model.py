@@ -179,14 +179,19 @@ class Model:
         """What is answered to a result that was taken."""
         return {State.DONE: Verdict.DONE, State.ERROR: Verdict.ERROR}.get(self.state, Verdict.RETRY)
 
-    def differences(self, token: Token) -> list[str]:
+    def differences(self, token: Token, now: float) -> list[str]:
         """Where the real one is otherwise."""
+
+        def ahead(due: float) -> float:
+            # One that is over says nothing; in CouchDB a claim clears it now and then, by the machine's own clock.
+            return round(due, 3) if due > now else 0.0
+
         found: list[tuple[str, Any, Any]] = [
             ("state", self.state, token.state),
             ("attempt", self.attempts, token.attempt),
             ("scrub_count", self.scrubbed, token.scrub_count),
             ("spent", self.spent, token.picas.get("spent", {})),
-            ("not_before", round(self.not_before, 3), round(token.not_before, 3)),
+            ("not_before", ahead(self.not_before), ahead(token.not_before)),
             ("note", self.note, token.get("note", 0)),
             ("checkpoint", self.checkpoint is not None, bool(token.checkpoint)),
             ("run", _said(self.run), _told(token.run)),

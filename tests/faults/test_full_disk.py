@@ -14,7 +14,7 @@ import pytest
 
 from picas.budgets import Budgets
 from picas.errors import InfrastructureError, PoolUnavailable
-from picas.pilot import courier, supply
+from picas.pilot import courier, inbox, supply
 from picas.pilot.loop import Pilot
 from picas.pool import Pool, open_pool
 from picas.spool.spool import Spool
@@ -139,6 +139,7 @@ def test_a_spool_that_fills_up_keeps_what_it_has(
     pool: Pool, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(courier, "PAUSE_SECONDS", (0.02, 0.05))
+    monkeypatch.setattr(inbox, "GROUP", 5)  # results that come together are kept together, or none of them
     pool.push(["head -c 60000 /dev/urandom"] * 40)
     remote = Remote(pool)
     remote.away = True

@@ -362,7 +362,7 @@ class Story(RuleBasedStateMachine):
     def all_is_as_it_ought_to_be(self) -> None:
         real = {token.id: token for token in self.pool.tokens()}
         assert real.keys() == self.tokens.keys()
-        wrong = {name: model.differences(real[name]) for name, model in self.tokens.items()}
+        wrong = {name: model.differences(real[name], self.now) for name, model in self.tokens.items()}
         assert {name: found for name, found in wrong.items() if found} == {}
         counts = dict.fromkeys((*State, None), 0)
         for model in self.tokens.values():
