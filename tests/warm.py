@@ -13,6 +13,7 @@ import fcntl
 import gc
 import json
 import os
+import random
 import select
 import signal
 import socket
@@ -178,8 +179,7 @@ def _become(request: dict[str, Any], files: list[int]) -> None:
     os.environ.update(request["env"])
     sys.path[0] = request["cwd"]  # as with python -m
     sys.argv = [import_module("picas.__main__").__file__ or "", *request["args"]]
-    for name in [name for name in sys.modules if name == "random" or name.startswith("random.")]:
-        sys.modules[name].seed()  # type: ignore[attr-defined]
+    random.seed()
 
 
 def _run_picas() -> int:

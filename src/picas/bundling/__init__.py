@@ -9,6 +9,9 @@ the user's files are unpacked, since programs need to find them.
 
 from __future__ import annotations
 
+PICAS_OLDEST = (3, 9)
+"""The oldest Python that picas itself runs on."""
+
 
 def is_bundled() -> bool:
     """Whether this picas runs from a bundle."""

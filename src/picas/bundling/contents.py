@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from picas.bundling import PICAS_OLDEST
 from picas.bundling.fetching import fetch
 from picas.errors import InvalidInput
 
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 OWN = "picas"
-
-PICAS_OLDEST = (3, 9)
-"""The oldest Python that picas itself runs on."""
 
 _LEFT_OUT = ("testing/",)
 """Folders of picas that no pilot has a use for."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from picas.bundling import PICAS_OLDEST
 from picas.bundling.loader import FILES
 from picas.cli import options, output, text
 from picas.cli.group import verb
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
     from picas.bundling.archive import Bundle
 
-
-OLDEST = (3, 9)
-"""The oldest Python that picas itself runs on."""
 
 _HELP = """Make one file of picas, what it needs, and your own files, which runs where only Python is.
 
@@ -56,8 +54,8 @@ class BundleView(output.View):
         yield f"{text.visible(made.path)}: {text.size(made.size)}; {names}{files}"
         ready = f"; compiled for {', '.join(made.pythons)}" if made.pythons else ""
         yield f"runs on Python {text_of(made.oldest)} and newer{ready}"
-        if made.oldest > OLDEST:
-            yield f"  as the packages installed here do; picas bundle --python {text_of(OLDEST)} gets older ones"
+        if made.oldest > PICAS_OLDEST:
+            yield f"  as the packages installed here do; picas bundle --python {text_of(PICAS_OLDEST)} gets older ones"
         yield f"python3 {text.visible(Path(made.path).name)} run"
 
 
@@ -73,10 +71,10 @@ def parse_python(written: str) -> tuple[int, int]:
         InvalidInput: it is none that can be.
     """
     found = re.fullmatch(r"3\.(\d{1,2})(\.\d+)?", written.strip())
-    if not found or int(found[1]) < OLDEST[1]:
+    if not found or int(found[1]) < PICAS_OLDEST[1]:
         raise InvalidInput(
             f"'{written}' is no version of Python that picas runs on",
-            f"Write {text_of(OLDEST)} or a later one.",
+            f"Write {text_of(PICAS_OLDEST)} or a later one.",
         )
     return 3, int(found[1])
 

@@ -27,7 +27,7 @@ from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
 from picas.errors import PicasError
 from picas.staging import places, sums
-from picas.staging.transfer import TransferError, check_room
+from picas.staging.transfer import CHUNK_BYTES, TransferError, check_room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,8 +45,6 @@ READ_SECONDS = 120.0
 
 STORE_SECONDS = 600.0
 """How long it may be silent after it got a file: some copy it or compute its checksum before they answer."""
-
-CHUNK_BYTES = 1 << 18
 
 MOST_REDIRECTS = 10
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from picas.staging import places
-from picas.staging.transfer import TransferError, check_room
+from picas.staging.transfer import CHUNK_BYTES, TransferError, check_room
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 EXTRAS = {"s3": "s3", "s3a": "s3", "root": "xrootd", "xroot": "xrootd"}
 """Schemes whose package comes with an extra of ours."""
 
-CHUNK_BYTES = 1 << 18
-
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, TypeError, ValueError)
 
 
@@ -36,10 +34,10 @@ class Remote:
         """Fetch a file or the rest of it; see `picas.staging.transfer.Carrier`."""
         system, path = _system(place)
         try:
-            size = system.info(path).get("size")
-            mark = str(system.ukey(path))
+            info = system.info(path)
         except Exception as error:  # noqa: BLE001 - each file system has errors of its own
             raise _problem(error) from None
+        size, mark = info.get("size"), str(info)
         begun = partial.size
         if begun and (not isinstance(size, int) or begun > size or mark != partial.mark):
             partial.drop()

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LONGEST_ASKED = 300.0
 """A server that asks to be left alone for longer is asked again after so many seconds all the same."""
 
+CHUNK_BYTES = 1 << 18
+"""How much of a file is read at a time."""
+
 PROGRESS_BYTES = 1 << 16
 """A try that broke off after bringing so much on is none of those that are counted."""
 
